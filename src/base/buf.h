@@ -1,0 +1,67 @@
+/* A growing byte buffer with a hard ceiling set at birth: every queue and every piece of a message in the daemon is
+ * one.
+ *
+ * Reading takes from the front (buf_consume), writing appends at the back. Memory is given back when the buffer is
+ * emptied by buf_free; buf_consume to empty keeps the storage for the next use. Not thread-safe: one owner. */
+#ifndef PP_BASE_BUF_H
+#define PP_BASE_BUF_H
+
+#include "base/result.h"
+#include "base/str.h"
+
+#include <stdarg.h>
+
+struct buf {
+    char *data;   /* storage; NULL before the first append and after buf_free */
+    size_t start; /* offset of the first unread byte */
+    size_t end;   /* offset after the last byte */
+    size_t size;  /* bytes of storage */
+    size_t limit; /* no more than this many unread bytes, ever */
+    bool failed;  /* an append did not fit or memory ran out; contents are then cut short and must not be used */
+};
+
+/* No allocation happens here. `limit` in bytes, at least 1. */
+void buf_init(struct buf *b, size_t limit);
+
+/* Releases the storage; the buffer can be used again with the same limit. Safe on a zeroed struct. */
+void buf_free(struct buf *b);
+
+/* The same, after overwriting every byte of the storage: for buffers that held a token. */
+void buf_wipe(struct buf *b);
+
+/* Forgets the contents and the failed mark, keeps the storage. */
+void buf_clear(struct buf *b);
+
+/* Appends. Past the limit: PP_LIMIT; no memory: PP_NOMEM. Either sets `failed` and appends nothing. A run of appends
+ * may therefore be written without looking, if `failed` is looked at once in the end. */
+enum pp_result buf_append(struct buf *b, const void *bytes, size_t n);
+enum pp_result buf_append_str(struct buf *b, struct str s);
+enum pp_result buf_append_char(struct buf *b, char c);
+enum pp_result buf_printf(struct buf *b, const char *format, ...) PP_PRINTF(2, 3);
+
+/* Room for at least `want` further bytes, to be written at *at and then accounted for with buf_added. PP_LIMIT or
+ * PP_NOMEM otherwise; neither sets `failed`. *room is what is there, never more than the limit allows. */
+enum pp_result buf_reserve(struct buf *b, size_t want, char **at, size_t *room) PP_MUST_CHECK;
+void buf_added(struct buf *b, size_t n);
+
+/* Takes `n` bytes (at most buf_len) from the front. */
+void buf_consume(struct buf *b, size_t n);
+
+static inline size_t buf_len(const struct buf *b)
+{
+    return b->end - b->start;
+}
+
+/* How many more bytes the limit allows. */
+static inline size_t buf_room(const struct buf *b)
+{
+    return b->limit - buf_len(b);
+}
+
+/* The unread bytes; valid until the next call on this buffer. */
+static inline struct str buf_str(const struct buf *b)
+{
+    return (struct str){b->data == NULL ? NULL : b->data + b->start, b->end - b->start};
+}
+
+#endif

@@ -1,0 +1,259 @@
+/* Leveled, escaped, single-write log lines. */
+#include "base/log.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOG_LINE_MAX 4096u
+
+static atomic_int log_level_now = LOG_LEVEL_INFO;
+static atomic_int log_format_now = LOG_FORMAT_JSON;
+static atomic_bool log_to_journal;
+static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER; /* held around one write(2) */
+static log_sink log_sink_now;
+static void *log_sink_owner;
+
+static bool stderr_is_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    struct stat st;
+    char expected[64];
+    if (stream == NULL || fstat(STDERR_FILENO, &st) != 0)
+        return false;
+    (void)snprintf(expected, sizeof expected, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    return strcmp(stream, expected) == 0;
+}
+
+void log_configure(enum log_level level, enum log_format format)
+{
+    atomic_store(&log_level_now, (int)level);
+    atomic_store(&log_format_now, (int)format);
+    if (!atomic_load(&log_to_journal) && stderr_is_journal()) /* asked once: the environment is cleared after start */
+        atomic_store(&log_to_journal, true);
+}
+
+void log_set_sink(log_sink sink, void *owner)
+{
+    pthread_mutex_lock(&log_lock);
+    log_sink_now = sink;
+    log_sink_owner = owner;
+    pthread_mutex_unlock(&log_lock);
+}
+
+bool log_enabled(enum log_level level)
+{
+    return (int)level <= atomic_load_explicit(&log_level_now, memory_order_relaxed);
+}
+
+void log_write(const char *lines, size_t n)
+{
+    int saved = errno;
+    pthread_mutex_lock(&log_lock);
+    if (log_sink_now != NULL) {
+        log_sink_now(log_sink_owner, lines, n);
+    } else {
+        while (n > 0) {
+            ssize_t done = write(STDERR_FILENO, lines, n);
+            if (done < 0 && errno == EINTR)
+                continue;
+            if (done <= 0)
+                break; /* nowhere left to say it */
+            lines += done;
+            n -= (size_t)done;
+        }
+    }
+    pthread_mutex_unlock(&log_lock);
+    errno = saved;
+}
+
+/* Length of the well-formed UTF-8 sequence at the front of s (RFC 3629), 0 if there is none. */
+static size_t utf8_length(struct str s)
+{
+    const unsigned char *u = (const unsigned char *)s.p;
+    size_t n = u[0] < 0x80                   ? 1
+               : u[0] >= 0xc2 && u[0] < 0xe0 ? 2
+               : (u[0] & 0xf0) == 0xe0       ? 3
+               : u[0] >= 0xf0 && u[0] < 0xf5 ? 4
+                                             : 0;
+    if (n == 0 || n > s.n)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((u[i] & 0xc0) != 0x80)
+            return 0;
+    if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) || (u[0] == 0xf0 && u[1] < 0x90) ||
+        (u[0] == 0xf4 && u[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+void log_escape(struct buf *out, struct str s)
+{
+    while (s.n > 0) {
+        size_t plain = 0; /* the common run needs no escaping and is copied whole */
+        while (plain < s.n && (unsigned char)s.p[plain] >= 0x20 && (unsigned char)s.p[plain] < 0x7f &&
+               s.p[plain] != '"' && s.p[plain] != '\\')
+            plain++;
+        buf_append(out, s.p, plain);
+        s.p += plain;
+        s.n -= plain;
+        if (s.n == 0)
+            return;
+        unsigned char c = (unsigned char)s.p[0];
+        size_t n = c >= 0x80 ? utf8_length(s) : 1;
+        if (c == '"' || c == '\\') {
+            char pair[2] = {'\\', (char)c};
+            buf_append(out, pair, 2);
+        } else if (n > 1) {
+            buf_append(out, s.p, n);
+        } else {
+            buf_printf(out, "\\u%04x", c);
+            n = 1;
+        }
+        s.p += n;
+        s.n -= n;
+    }
+}
+
+static const char *const level_names[] = {"error", "warning", "info", "debug"};
+static const char journal_priority[] = {'3', '4', '6', '7'}; /* sd-daemon(3) */
+
+void log_fields_begin(struct log_fields *f, struct buf *out, enum log_level level, int64_t wall_ms)
+{
+    char when[25];
+    clock_format_wall(wall_ms, when);
+    *f = (struct log_fields){out, (enum log_format)atomic_load_explicit(&log_format_now, memory_order_relaxed), true};
+    if (atomic_load_explicit(&log_to_journal, memory_order_relaxed)) {
+        char prefix[3] = {'<', journal_priority[level], '>'};
+        buf_append(out, prefix, 3);
+    }
+    if (f->format == LOG_FORMAT_JSON) {
+        buf_append_str(out, STR("{\"time\":\""));
+        buf_append(out, when, strlen(when));
+        buf_append_str(out, STR("\",\"level\":\""));
+        buf_append_str(out, str_of(level_names[level]));
+        buf_append_char(out, '"');
+    } else {
+        buf_append(out, when, strlen(when));
+        buf_append_char(out, ' ');
+        buf_append_str(out, str_of(level_names[level]));
+    }
+}
+
+static void field_name(struct log_fields *f, const char *key)
+{
+    if (f->format == LOG_FORMAT_JSON) {
+        buf_append_str(f->out, STR(",\""));
+        buf_append_str(f->out, str_of(key));
+        buf_append_str(f->out, STR("\":"));
+    } else {
+        buf_append_char(f->out, ' ');
+        buf_append_str(f->out, str_of(key));
+        buf_append_char(f->out, '=');
+    }
+}
+
+static bool needs_quotes(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] <= 0x20 || s.p[i] == '"' || s.p[i] == '\\' || s.p[i] == '=' ||
+            (unsigned char)s.p[i] >= 0x7f)
+            return true;
+    return s.n == 0;
+}
+
+void log_field_str(struct log_fields *f, const char *key, struct str value)
+{
+    field_name(f, key);
+    bool quotes = f->format == LOG_FORMAT_JSON || needs_quotes(value);
+    if (quotes)
+        buf_append_char(f->out, '"');
+    log_escape(f->out, value);
+    if (quotes)
+        buf_append_char(f->out, '"');
+}
+
+/* Decimal digits of v into the end of `out`; returns the first digit. Cheaper than printf on the access log's path. */
+static const char *digits(int64_t v, char out[static 21])
+{
+    uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+    char *p = out + 20;
+    *p = '\0';
+    do
+        *--p = (char)('0' + u % 10);
+    while ((u /= 10) > 0);
+    if (v < 0)
+        *--p = '-';
+    return p;
+}
+
+void log_field_int(struct log_fields *f, const char *key, int64_t value)
+{
+    char text[21];
+    field_name(f, key);
+    buf_append_str(f->out, str_of(digits(value, text)));
+}
+
+void log_field_usec(struct log_fields *f, const char *key, int64_t usec)
+{
+    char text[21];
+    if (usec < 0)
+        usec = 0;
+    field_name(f, key);
+    buf_append_str(f->out, str_of(digits(usec / 1000, text)));
+    int64_t rest = usec % 1000;
+    char decimals[4] = {'.', (char)('0' + rest / 100), (char)('0' + rest / 10 % 10), (char)('0' + rest % 10)};
+    buf_append(f->out, decimals, sizeof decimals);
+}
+
+void log_fields_end(struct log_fields *f)
+{
+    buf_append_str(f->out, f->format == LOG_FORMAT_JSON ? STR("}\n") : STR("\n"));
+}
+
+void log_line(enum log_level level, const char *component, const char *environment, const char *format, ...)
+{
+    if (!log_enabled(level))
+        return;
+    int saved = errno;
+    char message[1024];
+    va_list args;
+    va_start(args, format);
+    errno = saved; /* so that %m means what the caller saw */
+    int n = vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    if (n >= 0) {
+        struct buf line;
+        struct log_fields f;
+        buf_init(&line, LOG_LINE_MAX * 2);
+        log_fields_begin(&f, &line, level, clock_wall());
+        log_field_str(&f, "component", str_of(component));
+        if (environment != NULL)
+            log_field_str(&f, "environment", str_of(environment));
+        log_field_str(&f, "message", str_of(message));
+        log_fields_end(&f);
+        if (!line.failed)
+            log_write(line.data, buf_len(&line));
+        buf_free(&line);
+    }
+    errno = saved;
+}
+
+bool log_allowed(struct log_limit *limit, int64_t interval, unsigned *suppressed)
+{
+    msec now = clock_now();
+    if (now < limit->next) {
+        limit->suppressed++;
+        return false;
+    }
+    *suppressed = limit->suppressed;
+    limit->suppressed = 0;
+    limit->next = now + interval;
+    return true;
+}

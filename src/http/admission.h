@@ -1,0 +1,57 @@
+/* Which requests may leave with the credential: the checks of a request head in their fixed order. Pure.
+ *
+ * The order is the contract (first failure wins): peer, Host, Origin and Sec-Fetch-Site, forwarded headers, the
+ * required header, method, target, framing. Capacity comes last and is the caller's. */
+#ifndef PP_HTTP_ADMISSION_H
+#define PP_HTTP_ADMISSION_H
+
+#include "http/headers.h"
+#include "http/reply.h"
+#include "http/target.h"
+
+/* What an environment's config says about its clients. Views live as long as the config. */
+struct admission_policy {
+    const struct str *allowed_paths;
+    size_t allowed_paths_count;
+    const struct str *allowed_hosts; /* names besides localhost, 127.0.0.1, [::1] */
+    size_t allowed_hosts_count;
+    const struct str *allowed_origins;
+    size_t allowed_origins_count;
+    struct str require_name; /* n is 0: no header required */
+    struct str require_value;
+    bool refuse_forwarded;
+    bool reject_authorization; /* client_authorization = "reject" */
+    int64_t max_body;          /* bytes */
+};
+
+struct admission_request {
+    bool peer_allowed;
+    bool unix_socket; /* any Host is fine then */
+    struct str method;
+    struct str target;  /* raw */
+    struct str version; /* "HTTP/1.1" */
+    const struct header_list *headers;
+};
+
+enum body_framing { BODY_NONE, BODY_LENGTH, BODY_CHUNKED };
+
+struct admission {
+    enum refusal refusal; /* REFUSAL_NONE: admitted, the rest is set */
+    struct target target;
+    enum body_framing framing;
+    int64_t content_length; /* bytes, with BODY_LENGTH */
+    bool head;              /* method is HEAD */
+    bool http10;
+    bool expect_continue;
+    bool websocket;           /* a complete and valid upgrade request (RFC 6455 4.2.1) */
+    bool authorization_given; /* the client sent its own, which is dropped: counted and warned of */
+    char detail[160];         /* with a refusal: what exactly, and what would be right; never a header's value */
+};
+
+/* Fills *out. Never fails: what cannot be understood is a refusal. A request with an Upgrade field other than a valid
+ * websocket upgrade by GET: `h2c` and the like are ignored as RFC 9110 7.8 allows (the field is hop-by-hop and
+ * dropped); `websocket` asked for wrongly (no key, wrong version, a body, HTTP/1.0, not GET) is a refusal. */
+void admission_check(const struct admission_policy *policy, const struct admission_request *request,
+                     struct admission *out);
+
+#endif

@@ -1,0 +1,56 @@
+/* Header fields: what is a valid one, which are hop-by-hop, which are ours alone. Pure (RFC 9110 5, 7.6; RFC 9112 5).
+ */
+#ifndef PP_HTTP_HEADERS_H
+#define PP_HTTP_HEADERS_H
+
+#include "base/limits.h"
+#include "base/str.h"
+
+#include <stdint.h>
+
+/* Views into memory of whoever received the message. */
+struct header {
+    struct str name;
+    struct str value; /* without surrounding blanks */
+};
+
+struct header_list {
+    size_t count;
+    struct header items[LIMIT_HEADERS];
+};
+
+/* False when the list is full. */
+bool headers_add(struct header_list *list, struct str name, struct str value);
+
+/* RFC 9110 5.6.2 token, at least one character. Also right for methods. */
+bool http_token_valid(struct str s);
+
+/* RFC 9110 5.5: visible ASCII, obs-text, space and tab; no other control byte, no CR, LF, NUL or DEL. May be empty. */
+bool header_value_valid(struct str value);
+
+/* The n-th line of that name (0 first), case-insensitive; NULL if there is none. */
+const struct header *headers_find(const struct header_list *list, struct str name, size_t nth);
+
+/* How many lines have that name. */
+size_t headers_count(const struct header_list *list, struct str name);
+
+/* True when the comma-separated lists of all lines of that name (RFC 9110 5.6.1) hold `member`, case-insensitive. */
+bool headers_list_has(const struct header_list *list, struct str name, struct str member);
+
+/* Connection, Keep-Alive, Proxy-Connection, Proxy-Authenticate, Proxy-Authorization, Proxy-Authentication-Info, TE,
+ * Trailer, Transfer-Encoding, Upgrade, HTTP2-Settings (RFC 9110 7.6.1): never forwarded, either direction. */
+bool header_is_hop_by_hop(struct str name);
+
+/* True when a client's line of this name must not travel upstream because the daemon alone writes it: Authorization,
+ * Host, Content-Length, Origin, Via, Expect, Forwarded, X-Forwarded-*, Cookie is NOT one. Compared after mapping `_` to
+ * `-`, so that no look-alike slips through to a server that folds the two. */
+bool header_is_controlled(struct str name);
+
+/* One pass over a request's or response's lines: dropped[i] is set for each hop-by-hop line and each line named in
+ * Connection. Afterwards what is not dropped is end-to-end. */
+void headers_mark_hop_by_hop(const struct header_list *list, bool dropped[static LIMIT_HEADERS]);
+
+/* Content-Length (RFC 9110 8.6): digits only, no sign, no blank, no list, fits 63 bits. False otherwise. */
+bool http_parse_content_length(struct str value, int64_t *length);
+
+#endif
