@@ -1,7 +1,8 @@
 /* One thread's event loop: epoll, timers, messages from other threads, and work put off to the end of a turn.
  *
- * A turn: wait, read the clock once, run ready watches, run due timers, run messages, then the deferred calls in the
- * order they were asked for. Everything here is for the loop's own thread, except loop_post and loop_stop. */
+ * A turn: wait, read the clock once, run ready watches, due timers, messages, the after_turn hook, then the deferred
+ * calls in the order they were asked for. Everything here is for the loop's own thread, except loop_post and loop_stop.
+ */
 #ifndef PP_NET_LOOP_H
 #define PP_NET_LOOP_H
 
@@ -18,7 +19,8 @@ struct loop *loop_new(void) PP_MUST_CHECK;
 void loop_free(struct loop *l);
 
 /* Turns until loop_stop. `before_wait` (may be NULL) is asked before each wait and says how long it may last at most,
- * in milliseconds, -1 for ever; `after_turn` (may be NULL) runs at each turn's end, after the deferred calls. */
+ * in milliseconds, -1 for ever; `after_turn` (may be NULL) runs after events, timers and messages, before the deferred
+ * calls. */
 struct loop_hooks {
     msec (*before_wait)(void *owner);
     void (*after_turn)(void *owner);
