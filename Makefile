@@ -15,6 +15,7 @@ config.mk src/config.h &: config.mk.in configure
 	./configure --quiet $(CONFIGURE_FLAGS)
 
 configure: configure.ac VERSION
+	@mkdir -p scripts/aux
 	autoreconf --force --install
 
 PP_CPPFLAGS = -D_GNU_SOURCE -Isrc -DSYSCONFDIR='"$(sysconfdir)"' $(LIB_CFLAGS) $(CPPFLAGS)
