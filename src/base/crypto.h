@@ -7,16 +7,23 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Sets up locked, non-dumpable memory for secrets (OpenSSL's secure heap, OPENSSL_secure_malloc(3): mlock and
- * MADV_DONTDUMP). Call once before the first secret. PP_SYSTEM when it cannot be locked; secret_alloc then still works,
- * on ordinary memory, and secret_memory_locked says so. */
+/* Sets up memory for secrets: OpenSSL's secure heap (OPENSSL_secure_malloc(3)), locked against swapping, left out of
+ * core dumps, between guard pages. As much is locked as RLIMIT_MEMLOCK allows, 2 MiB at most, 64 KiB at least; with
+ * less PP_SYSTEM is returned, secrets then live in memory that may be swapped, and secret_memory_locked says so. Call
+ * once, before the first secret and the first thread. secret_memory_fini when no secret is left. */
 enum pp_result secret_memory_init(void) PP_MUST_CHECK;
 bool secret_memory_locked(void);
 void secret_memory_fini(void);
 
-/* NULL when there is no memory. secret_free overwrites before it releases. Any thread. */
+/* NULL when there is no memory. Contents are undefined. Half of the heap is left to OpenSSL's own keys, whose
+ * handshakes would fail without it; secrets beyond the other half, and all of them without secret_memory_init, get
+ * ordinary memory. secret_free takes the size that was asked for and overwrites before it releases; NULL is fine. Any
+ * thread; takes a lock, so not for the hot path. */
 void *secret_alloc(size_t n) PP_MUST_CHECK;
 void secret_free(void *secret, size_t n);
+
+/* Overwrites; the compiler does not remove it. */
+void secret_wipe(void *bytes, size_t n);
 
 enum pp_result crypto_sha256(const void *bytes, size_t n, unsigned char out[static 32]) PP_MUST_CHECK;
 enum pp_result crypto_sha1(const void *bytes, size_t n, unsigned char out[static 20]) PP_MUST_CHECK;

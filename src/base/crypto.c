@@ -1,0 +1,127 @@
+/* Digests, random bytes, constant-time compare and secret memory, by OpenSSL. */
+#include "base/crypto.h"
+
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <stdint.h>
+
+/* Powers of two, as the secure heap wants them. */
+#define HEAP_SIZE_MOST  ((size_t)2 * 1024 * 1024)
+#define HEAP_SIZE_LEAST ((size_t)64 * 1024)
+#define HEAP_PIECE      ((size_t)32)
+
+static size_t heap_size; /* 0: no heap */
+static bool heap_locked;
+
+enum pp_result secret_memory_init(void)
+{
+    /* 1 = protected in every way; 2 = usable, but a lock, a guard page or the dump mark was refused. */
+    for (size_t size = HEAP_SIZE_MOST; size >= HEAP_SIZE_LEAST; size /= 2) {
+        int made = CRYPTO_secure_malloc_init(size, HEAP_PIECE);
+        if (made == 1) {
+            heap_size = size;
+            heap_locked = true;
+            return PP_OK;
+        }
+        if (made == 2)
+            (void)CRYPTO_secure_malloc_done();
+    }
+    /* Not locked, but still guarded and left out of core dumps. */
+    heap_size = CRYPTO_secure_malloc_init(HEAP_SIZE_MOST, HEAP_PIECE) != 0 ? HEAP_SIZE_MOST : 0;
+    heap_locked = false;
+    errno = ENOMEM;
+    return PP_SYSTEM;
+}
+
+bool secret_memory_locked(void)
+{
+    return heap_locked;
+}
+
+void secret_memory_fini(void)
+{
+    if (heap_size != 0 && CRYPTO_secure_malloc_done() != 0) {
+        heap_size = 0;
+        heap_locked = false;
+    }
+}
+
+void *secret_alloc(size_t n)
+{
+    if (heap_size != 0 && n <= heap_size / 2 && CRYPTO_secure_used() <= heap_size / 2 - n) {
+        void *secret = OPENSSL_secure_malloc(n);
+        if (secret != NULL)
+            return secret;
+    }
+    return OPENSSL_malloc(n);
+}
+
+void secret_free(void *secret, size_t n)
+{
+    OPENSSL_secure_clear_free(secret, n); /* tells by the address where it belongs */
+}
+
+void secret_wipe(void *bytes, size_t n)
+{
+    OPENSSL_cleanse(bytes, n);
+}
+
+static enum pp_result digest(const void *bytes, size_t n, const EVP_MD *kind, unsigned char *out)
+{
+    return EVP_Digest(bytes, n, out, NULL, kind, NULL) == 1 ? PP_OK : PP_NOMEM;
+}
+
+enum pp_result crypto_sha256(const void *bytes, size_t n, unsigned char out[static 32])
+{
+    return digest(bytes, n, EVP_sha256(), out);
+}
+
+enum pp_result crypto_sha1(const void *bytes, size_t n, unsigned char out[static 20])
+{
+    return digest(bytes, n, EVP_sha1(), out);
+}
+
+void crypto_base64(const void *bytes, size_t n, char *out)
+{
+    const unsigned char *from = bytes;
+    unsigned char *to = (unsigned char *)out;
+    *to = '\0';
+    while (n > 0) { /* pieces of a multiple of three bytes need no padding, and fit the library's int */
+        size_t piece = n < 3072 ? n : 3072;
+        to += EVP_EncodeBlock(to, from, (int)piece);
+        from += piece;
+        n -= piece;
+    }
+}
+
+bool crypto_equal(const void *a, const void *b, size_t n)
+{
+    return CRYPTO_memcmp(a, b, n) == 0;
+}
+
+enum pp_result crypto_random(void *out, size_t n)
+{
+    unsigned char *at = out;
+    while (n > 0) {
+        size_t piece = n < INT32_MAX ? n : INT32_MAX;
+        if (RAND_bytes(at, (int)piece) != 1)
+            return PP_SYSTEM;
+        at += piece;
+        n -= piece;
+    }
+    return PP_OK;
+}
+
+unsigned crypto_jitter(unsigned bound)
+{
+    static _Thread_local uint64_t state;
+    if (state == 0 && (crypto_random(&state, sizeof state) != PP_OK || state == 0))
+        state = (uint64_t)(uintptr_t)&state | 1; /* threads still differ */
+    state ^= state >> 12; /* xorshift64*, S. Vigna: An experimental exploration of Marsaglia's xorshift generators */
+    state ^= state << 25;
+    state ^= state >> 27;
+    uint64_t number = (state * UINT64_C(2685821657736338717)) >> 32;
+    return (unsigned)((number * bound) >> 32);
+}
