@@ -2,6 +2,7 @@
 #ifndef PP_CONFIG_CONFIG_H
 #define PP_CONFIG_CONFIG_H
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -20,9 +21,11 @@ enum listen_kind { LISTEN_TCP, LISTEN_UNIX, LISTEN_SYSTEMD };
 struct listen_address {
     enum listen_kind kind;
     const char *text; /* as written in the file */
-    const char *host; /* TCP: "127.0.0.1" or "::1", without brackets */
-    unsigned port;    /* TCP */
-    const char *path; /* Unix */
+    const char
+        *host;     /* TCP: always an address, "127.0.0.1" or "::1", without brackets ("localhost" became 127.0.0.1) */
+    unsigned port; /* TCP: 1 to 65535 */
+    bool loopback; /* TCP: host is in 127.0.0.0/8 or ::1 */
+    const char *path; /* Unix: absolute, fits sockaddr_un (unix(7)) */
     const char *name; /* systemd: FileDescriptorName */
 };
 
@@ -33,6 +36,7 @@ struct listen_list {
 
 struct id_list { /* resolved uids or gids */
     uint32_t *items;
+    struct str *names; /* items[i] as written in the file, a name or a number */
     size_t count;
 };
 
@@ -41,13 +45,14 @@ struct unix_access {
     bool owner_set, group_set;
     uid_t owner;
     gid_t group;
+    const char *owner_name, *group_name; /* as written; "" = not set */
 };
 
 struct base_url {
     const char *text;
-    bool tls;         /* https */
-    const char *host; /* name or address, without brackets */
-    unsigned port;
+    bool tls;              /* https */
+    const char *host;      /* name or address, lower case, without brackets */
+    unsigned port;         /* given or the scheme's own */
     const char *authority; /* what Host says: the port only when it is not the default */
     const char *prefix;    /* path without trailing slash, usually "" */
 };
@@ -71,6 +76,7 @@ struct environment_config {
     struct listen_list listen;
 
     enum token_source_kind token_source;
+    const char *token_file; /* as written: a path or "credential:NAME"; "" with INLINE */
     const char *token_path; /* FILE, and CREDENTIAL resolved in $CREDENTIALS_DIRECTORY */
     char *client_token;     /* INLINE: in secret memory (base/crypto.h), wiped with the config; else NULL */
     char *previous_client_token;
@@ -115,15 +121,31 @@ void config_unref(struct config **c);
 /* The environment of that name, or NULL. */
 const struct environment_config *config_environment(const struct config *c, const char *name);
 
-/* Problems found in a file, each a line "FILE:LINE: KEY: what is wrong and what would be right". */
+/* Problems found in a file, each a line "FILE:LINE: KEY: what is wrong and what would be right", in the order of the
+ * file. LINE is 0 where the fault is the file itself. Never a secret. */
 struct config_problems {
     struct buf text; /* lines, each with its newline */
     size_t count;
 };
 
+/* No allocation happens here. The same struct may be used for several loads; each adds to it. */
+void config_problems_init(struct config_problems *problems);
+void config_problems_free(struct config_problems *problems);
+
+/* Adds one line. `key` is a dotted path such as "environments.production.listen", "" for none. For callers that find
+ * faults the loader cannot see, such as those of a token file. */
+void config_problems_add(struct config_problems *problems, const char *file, int line, const char *key,
+                         const char *format, ...) PP_PRINTF(5, 6);
+
 /* Reads, parses and validates everything, opening nothing but the file itself. PP_OK: *out is the caller's. Otherwise
- * `problems` has every problem found, and *out is untouched. Main thread only. */
+ * `problems` (initialised) has every problem found, at least one, and *out is untouched. PP_INVALID: the file has
+ * faults; PP_SYSTEM: it could not be read; PP_NOMEM. Main thread only. */
 enum pp_result config_load(const char *path, struct config **out, struct config_problems *problems) PP_MUST_CHECK;
+
+/* The same from memory. `path` names the text in problems; `others_read` says that its source can be read by users
+ * other than its owner and group, which is a fault when the text holds a secret. */
+enum pp_result config_load_text(struct str text, const char *path, bool others_read, struct config **out,
+                                struct config_problems *problems) PP_MUST_CHECK;
 
 /* The effective config in the file's own syntax, every key with its value, secrets as fingerprints. */
 enum pp_result config_print(const struct config *c, struct buf *out) PP_MUST_CHECK;
@@ -132,7 +154,8 @@ enum pp_result config_print(const struct config *c, struct buf *out) PP_MUST_CHE
 enum pp_result config_print_json(const struct config *c, struct buf *out) PP_MUST_CHECK;
 
 /* What differs between two configs: `changed` gets one line per key that takes effect by reload, `restart` one line per
- * key that needs a restart ("KEY: OLD -> NEW", no secret). */
+ * key that needs a restart ("KEY: OLD -> NEW", no secret, each with its newline). An environment that came or went is
+ * one line in `restart`. Both buffers belong to the caller, initialised. */
 enum pp_result config_diff(const struct config *before, const struct config *after, struct buf *changed,
                            struct buf *restart) PP_MUST_CHECK;
 
