@@ -1,8 +1,13 @@
-/* Which command, ordered start, reverse stop. */
-#include "base/log.h"
+/* Ordered start, the command, reverse stop. */
+#include "base/crypto.h"
+#include "cli/cli.h"
 
-int main(void)
+int main(int argc, char **argv)
 {
-    log_error("main", NULL, "commands arrive with the daemon");
-    return 1;
+    /* Secrets of every command live there. Where it cannot be locked, the daemon says so in its start line. */
+    enum pp_result rc = secret_memory_init();
+    int status = cli_main(argc, argv);
+    if (rc == PP_OK)
+        secret_memory_fini();
+    return status;
 }

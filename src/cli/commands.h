@@ -1,0 +1,10 @@
+/* The commands' entry points, one file each; see struct cli_command for what they take and return. */
+#ifndef PP_CLI_COMMANDS_H
+#define PP_CLI_COMMANDS_H
+
+#include "cli/cli.h"
+
+int cli_check(struct cli_context *context, int argc, char **argv);
+int cli_config(struct cli_context *context, int argc, char **argv);
+
+#endif

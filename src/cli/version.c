@@ -1,0 +1,24 @@
+/* -V: our version and those of the libraries in use. */
+#include "cli/cli.h"
+
+#include "config.h"
+
+#include <jansson.h>
+
+#include <stddef.h>
+#include <stdio.h>
+
+/* One row per library; each version comes from the file that alone includes the library's header. */
+static const struct {
+    const char *name;
+    const char *(*version)(void);
+} libraries[] = {
+    {"jansson", jansson_version_str},
+};
+
+void cli_print_version(void)
+{
+    (void)printf("proofproxy %s\n", PACKAGE_VERSION);
+    for (size_t i = 0; i < sizeof libraries / sizeof libraries[0]; i++)
+        (void)printf("%s %s\n", libraries[i].name, libraries[i].version());
+}
