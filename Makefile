@@ -1,26 +1,107 @@
-# proofproxy: hand-written, GNU make, one Makefile for everything.
-# Bootstraps itself: without config.mk, autoreconf and configure run first. BUILD=DIR puts the objects elsewhere.
+# proofproxy: hand-written, GNU make, one Makefile for everything. HACKING.md explains how to use and extend it.
+#
+# It bootstraps itself: where config.mk is missing, autoreconf and configure run first. Every variable can be given on
+# the command line, and what is built with other flags is rebuilt:
+#     make BUILD=build-asan SANITIZE=address,undefined check
+#     make BUILD=build-clang CC=clang WERROR=-Werror
 
 BUILD ?= build
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
 
-# Targets that need no configuration.
-BARE := deps clean distclean format
+# What a fresh Debian 12 needs to build, test and package. One per line, sorted.
+DEPS := \
+	autoconf \
+	build-essential \
+	check \
+	clang-14 \
+	clang-format-14 \
+	clang-tidy-14 \
+	cppcheck \
+	curl \
+	debhelper \
+	git \
+	libclang-rt-14-dev \
+	libconfig-dev \
+	libcurl4-openssl-dev \
+	libjansson-dev \
+	libmicrohttpd-dev \
+	libssl-dev \
+	libsystemd-dev \
+	lintian \
+	mandoc \
+	openssl \
+	pkg-config \
+	python3 \
+	python3-aiohttp \
+	python3-pytest \
+	python3-websockets \
+	shellcheck \
+	systemd \
+	systemd-container
+
+# --- bootstrap ---
+
+# Goals that need no configuration.
+BARE := deps clean distclean format check-format check-layers check-style
 ifneq ($(filter-out $(BARE),$(or $(MAKECMDGOALS),all)),)
--include config.mk
+include config.mk
 endif
 
-config.mk src/config.h &: config.mk.in configure
-	./configure --quiet $(CONFIGURE_FLAGS)
+config.mk src/config.h &: configure config.mk.in src/config.h.in
+	@if [ -x config.status ]; then ./config.status --silent --recheck && ./config.status --silent; \
+	else ./configure --quiet $(CONFIGURE_FLAGS); fi
+	@touch config.mk src/config.h
 
-configure: configure.ac VERSION
-	@mkdir -p scripts/aux
-	autoreconf --force --install
+configure src/config.h.in &: configure.ac VERSION
+	autoreconf --force
+	@touch configure src/config.h.in
+
+# make brings config.mk up to date before it looks at the goals. With "deps" among them, the packages come first:
+# "make deps check" works in one go where not even autoconf is installed.
+ifneq ($(filter deps,$(MAKECMDGOALS)),)
+configure src/config.h.in config.mk src/config.h: | deps
+endif
+
+.PHONY: deps
+deps:
+	@scripts/deps $(DEPS)
+
+# Nothing reads /usr/etc: with prefix=/usr, configuration lives in /etc unless told otherwise.
+ifeq ($(sysconfdir),/usr/etc)
+sysconfdir := /etc
+endif
+
+# --- flags ---
+
+comma := ,
+SANITIZE_FLAGS = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+# Sanitizers bring their own checks, and without optimisation glibc refuses to be fortified.
+FORTIFY = $(if $(SANITIZE),,$(if $(filter -O1 -O2 -O3 -Os,$(CFLAGS)),-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2))
+WARN_CC = $(if $(findstring clang,$(CC)),$(WARN_CLANG),$(WARN_GCC))
 
 PP_CPPFLAGS = -D_GNU_SOURCE -Isrc -DSYSCONFDIR='"$(sysconfdir)"' $(LIB_CFLAGS) $(CPPFLAGS)
-PP_CFLAGS = -std=c11 $(WARN) $(HARDEN) $(SANITIZE) $(CFLAGS)
-PP_LDFLAGS = $(HARDEN_LD) $(SANITIZE) $(LDFLAGS)
+PP_CFLAGS = -std=c11 $(WARN) $(WARN_CC) $(WERROR) $(HARDEN) $(FORTIFY) $(SANITIZE_FLAGS) $(CFLAGS)
+PP_LDFLAGS = $(HARDEN_LD) $(SANITIZE_FLAGS) $(LDFLAGS)
+PP_LIBS = $(LIBS) -lpthread
+
+# Everything is rebuilt when the compiler or a flag changes: $(BUILD)/flags holds what was used last.
+FLAGS_NOW = $(CC) | $(PP_CPPFLAGS) | $(PP_CFLAGS) | $(PP_LDFLAGS) | $(PP_LIBS)
+ifneq ($(file <$(BUILD)/flags),$(FLAGS_NOW))
+.PHONY: $(BUILD)/flags
+endif
+$(BUILD)/flags:
+	$(shell mkdir -p $(@D))$(file >$@,$(FLAGS_NOW))@:
+
+# make V=1 shows whole commands.
+ifeq ($(V),1)
+say =
+else
+say = @echo '  $(1)  $@';
+endif
+
+# --- programs ---
 
 # Everything but main.c is one static library, linked by the daemon, the unit tests, the simulation and the fuzzers.
 LIB_SRC := $(sort $(wildcard src/*/*.c))
@@ -30,34 +111,111 @@ DAEMON := $(BUILD)/proofproxy
 
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 UNIT := $(UNIT_SRC:%.c=$(BUILD)/%)
+SIM_SRC := $(sort $(wildcard tests/sim/*.c))
+SIM := $(if $(SIM_SRC),$(BUILD)/sim)
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ := $(FUZZ_SRC:%.c=$(BUILD)/%)
+REPLAY := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(BUILD)/tests/fuzz/replay_%)
+FAKEPROOF_SRC := $(sort $(wildcard tests/fakeproof/*.c))
+FAKEPROOF := $(if $(FAKEPROOF_SRC),$(BUILD)/fakeproof)
 
-.PHONY: all deps check check-unit clean distclean format
+.PHONY: all
 all: $(DAEMON)
 
-$(BUILD)/%.o: %.c config.mk src/config.h
+$(BUILD)/%.o: %.c $(BUILD)/flags src/config.h
 	@mkdir -p $(@D)
-	$(CC) $(PP_CPPFLAGS) $(PP_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC  )$(CC) $(PP_CPPFLAGS) $(PP_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(LIB): $(LIB_OBJ)
-	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR  )rm -f $@ && $(AR) rcs $@ $^
+
+LINK = $(call say,LINK)$(CC) $(PP_CFLAGS) $(PP_LDFLAGS) -o $@ $(filter %.o %.a,$^)
 
 $(DAEMON): $(BUILD)/src/main.o $(LIB)
-	$(CC) $(PP_CFLAGS) $(PP_LDFLAGS) -o $@ $^ $(LIBS) -lpthread
+	$(LINK) $(PP_LIBS)
 
 $(BUILD)/tests/unit/%.o: PP_CPPFLAGS += -Itests/unit $(CHECK_CFLAGS)
 $(UNIT): $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
-	$(CC) $(PP_CFLAGS) $(PP_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS) -lpthread
+	$(LINK) $(CHECK_LIBS) $(PP_LIBS)
+
+$(SIM): $(SIM_SRC:%.c=$(BUILD)/%.o) $(LIB)
+	$(LINK) $(PP_LIBS)
+
+$(FAKEPROOF): $(FAKEPROOF_SRC:%.c=$(BUILD)/%.o) $(LIB)
+	$(LINK) $(PP_LIBS)
+
+# A fuzz target is linked twice: with libFuzzer (clang only, see "fuzz"), and with a plain main that replays its corpus.
+$(FUZZ): $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(LIB)
+	$(LINK) -fsanitize=fuzzer $(PP_LIBS)
+$(REPLAY): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/replay.o $(BUILD)/tests/fuzz/fuzz_%.o $(LIB)
+	$(LINK) $(PP_LIBS)
+
+# --- checks ---
+
+# One line per kind of check: add its name to CHECKS and write a target check-NAME that fails when something is wrong.
+# scripts/run-checks runs them one after the other and counts what Check, pytest and "N passed, N failed" lines say; a
+# check without such a line counts as one.
+CHECKS += layers
+CHECKS += style
+CHECKS += format
+CHECKS += scripts
+CHECKS += unit
+CHECKS += $(if $(SIM),sim)
+CHECKS += $(if $(REPLAY),corpus)
+
+# Everything the checks run, so that "make -j2 check" compiles in parallel and then measures undisturbed.
+CHECK_PROGRAMS = $(DAEMON) $(UNIT) $(SIM) $(REPLAY) $(FAKEPROOF)
+
+.PHONY: check check-programs $(CHECKS:%=check-%)
+check: check-programs
+	@$(MAKE) -s --no-print-directory run-checks
+check-programs: $(CHECK_PROGRAMS)
+.PHONY: run-checks
+run-checks:
+	@+MAKE="$(MAKE)" scripts/run-checks $(CHECKS)
+
+# Debian's own Python, whatever else is in PATH: its packages are the ones in DEPS.
+PYTEST = PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider
+
+check-layers:
+	@scripts/check-layers
+check-style:
+	@scripts/check-style
+check-scripts:
+	@$(PYTEST) tests/scripts
+
+CLANG_FORMAT ?= clang-format-14
+C_FILES = $(sort $(wildcard src/*.c src/*/*.[ch] tests/*/*.[ch] bench/*.[ch]))
+.PHONY: format
+format:
+	$(CLANG_FORMAT) -i $(filter-out src/config.h,$(C_FILES))
+check-format:
+	@$(CLANG_FORMAT) --dry-run --Werror $(filter-out src/config.h,$(C_FILES))
 
 check-unit: $(UNIT)
-	@set -e; for t in $(UNIT); do $$t; done
+	@scripts/run-units $(UNIT)
+check-sim: $(SIM)
+	@$(SIM)
+check-corpus: $(REPLAY)
+	@scripts/replay-corpus $(BUILD) $(REPLAY)
 
-check: check-unit
+# --- fuzzing: make fuzz FUZZ_SECONDS=60 ---
 
+FUZZ_SECONDS ?= 10
+.PHONY: fuzz fuzz-programs
+fuzz:
+	@+$(MAKE) --no-print-directory BUILD=$(BUILD)-fuzz CC=clang-14 SANITIZE=fuzzer-no-link,address,undefined fuzz-programs
+	@scripts/run-fuzzers $(BUILD)-fuzz $(FUZZ_SECONDS) $(FUZZ_SRC:tests/fuzz/fuzz_%.c=%)
+fuzz-programs: $(FUZZ)
+
+# --- cleaning ---
+
+.PHONY: clean distclean
 clean:
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) $(BUILD)-*
 
 distclean: clean
-	rm -rf config.mk config.log config.status configure src/config.h src/config.h.in autom4te.cache scripts/aux
+	rm -rf config.mk config.log config.status configure configure~ src/config.h src/config.h.in src/config.h.in~
+	rm -rf autom4te.cache
 
--include $(LIB_OBJ:.o=.d) $(UNIT:=.d) $(BUILD)/src/main.d
+-include $(sort $(wildcard $(BUILD)/src/*.d $(BUILD)/*/*/*.d))
