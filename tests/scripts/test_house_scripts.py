@@ -90,7 +90,7 @@ def test_what_is_allowed_passes(tmp_path, text, said):
 
 
 @pytest.mark.parametrize("targets, last, rc", [
-    ({"a": "@echo '99%: Checks: 7, Failures: 0, Errors: 0'", "b": "@echo '2 passed in 0.10s'"}, "9 passed, 0 failed", 0),
+    ({"a": "@echo '9%: Checks: 7, Failures: 0, Errors: 0'", "b": "@echo '2 passed in 0.10s'"}, "9 passed, 0 failed", 0),
     ({"a": "@echo '50%: Checks: 4, Failures: 1, Errors: 1'; false"}, "2 passed, 2 failed", 1),
     ({"a": "@echo '====== 1 failed, 3 passed, 1 error in 1.00s ======'; false"}, "3 passed, 2 failed", 1),
     ({"a": "@echo fine", "b": "@false"}, "1 passed, 1 failed", 1),
