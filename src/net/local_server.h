@@ -1,0 +1,54 @@
+/* Small local HTTP: whole requests in, whole answers out, on one loop; for the admin listener.
+ *
+ * Far from the apps' path: its own libmicrohttpd daemon with few connections of its own, so that it answers when the
+ * app side is full. Every connection serves one request and is closed, and is cut LOCAL_SERVER_DEADLINE ms after it was
+ * accepted unless its answer is being worked on. All of it on the loop's thread. */
+#ifndef PP_NET_LOCAL_SERVER_H
+#define PP_NET_LOCAL_SERVER_H
+
+#include "base/buf.h"
+#include "http/headers.h"
+#include "net/loop.h"
+
+#define LOCAL_SERVER_CONNECTIONS 32u   /* at once; further ones wait in the backlog */
+#define LOCAL_SERVER_DEADLINE    15000 /* ms to send the request and read the answer */
+#define LOCAL_SERVER_BODY        4096u /* bytes of a request body; beyond: 413 */
+
+struct local_request { /* views, valid until the handler returns */
+    struct str method, path, query;
+    bool unix_socket; /* came by a Unix socket */
+    const struct header_list *headers;
+    struct str body;
+};
+
+struct local_reply {
+    int status;
+    struct buf body;          /* handed over: the server frees it */
+    struct header headers[8]; /* static text; Content-Length and Connection are the server's */
+    size_t header_count;
+};
+
+struct local_exchange;
+
+/* Called once per complete request. Either fills *reply and returns true; or returns false, keeps `exchange`, and calls
+ * local_exchange_answer once, later. */
+typedef bool (*local_handler)(void *owner, struct local_exchange *exchange, const struct local_request *request,
+                              struct local_reply *reply);
+void local_exchange_answer(struct local_exchange *exchange, struct local_reply *reply);
+
+struct local_server;
+
+/* NULL when out of memory or descriptors. */
+struct local_server *local_server_new(struct loop *loop, local_handler handler, void *owner) PP_MUST_CHECK;
+
+/* Takes connections from that listening socket (non-blocking), which stays the caller's and must outlive the server. */
+enum pp_result local_server_listen(struct local_server *s, int fd, bool unix_socket) PP_MUST_CHECK;
+
+/* To be called before every wait of the loop (loop_hooks.before_wait): runs what libmicrohttpd has left and says how
+ * long the wait may last at most, in ms, -1 for ever. */
+msec local_server_before_wait(struct local_server *s);
+
+/* Cuts every connection; unanswered exchanges must have been answered before. NULL is fine. */
+void local_server_free(struct local_server *s);
+
+#endif
