@@ -34,17 +34,59 @@ const struct header *headers_find(const struct header_list *list, struct str nam
 /* How many lines have that name. */
 size_t headers_count(const struct header_list *list, struct str name);
 
+/* Takes the next member from the front of a comma-separated list (RFC 9110 5.6.1), without blanks around it; empty
+ * members are skipped. False at the end. Not for lists whose members may be quoted strings. */
+bool header_list_next(struct str *rest, struct str *member);
+
 /* True when the comma-separated lists of all lines of that name (RFC 9110 5.6.1) hold `member`, case-insensitive. */
 bool headers_list_has(const struct header_list *list, struct str name, struct str member);
+
+/* The names the daemon treats specially. Everything else is HEADER_OTHER and travels. */
+enum header_id {
+    HEADER_OTHER,
+    HEADER_AUTHORIZATION,
+    HEADER_CONNECTION,
+    HEADER_CONTENT_LENGTH,
+    HEADER_EXPECT,
+    HEADER_FORWARDED, /* Forwarded, X-Forwarded and every X-Forwarded-* */
+    HEADER_HOST,
+    HEADER_HTTP2_SETTINGS,
+    HEADER_KEEP_ALIVE,
+    HEADER_ORIGIN,
+    HEADER_PROXY_AUTHENTICATE,
+    HEADER_PROXY_AUTHENTICATION_INFO,
+    HEADER_PROXY_AUTHORIZATION,
+    HEADER_PROXY_CONNECTION,
+    HEADER_SEC_FETCH_SITE,
+    HEADER_SEC_WEBSOCKET_ACCEPT,
+    HEADER_SEC_WEBSOCKET_EXTENSIONS,
+    HEADER_SEC_WEBSOCKET_KEY,
+    HEADER_SEC_WEBSOCKET_PROTOCOL,
+    HEADER_SEC_WEBSOCKET_VERSION,
+    HEADER_TE,
+    HEADER_TRAILER,
+    HEADER_TRANSFER_ENCODING,
+    HEADER_UPGRADE,
+    HEADER_VIA
+};
+
+/* Which of them a name is, compared case-insensitively and after mapping `_` to `-`. *exact is false when only that
+ * mapping made it one: a look-alike, which must not be believed but must not travel either. Cheap: most names cost one
+ * or two comparisons of a byte. */
+enum header_id header_identify(struct str name, bool *exact);
 
 /* Connection, Keep-Alive, Proxy-Connection, Proxy-Authenticate, Proxy-Authorization, Proxy-Authentication-Info, TE,
  * Trailer, Transfer-Encoding, Upgrade, HTTP2-Settings (RFC 9110 7.6.1): never forwarded, either direction. */
 bool header_is_hop_by_hop(struct str name);
 
 /* True when a client's line of this name must not travel upstream because the daemon alone writes it: Authorization,
- * Host, Content-Length, Origin, Via, Expect, Forwarded, X-Forwarded-*, Cookie is NOT one. Compared after mapping `_` to
- * `-`, so that no look-alike slips through to a server that folds the two. */
+ * Host, Content-Length, Origin, Via, Expect, Forwarded, X-Forwarded-* and every hop-by-hop name. Cookie is not one.
+ * Compared after mapping `_` to `-`, so that no look-alike slips through to a server that folds the two. */
 bool header_is_controlled(struct str name);
+
+/* The same two questions about a name identified already; hop-by-hop needs `exact`, controlled does not care. */
+bool header_id_is_hop_by_hop(enum header_id id);
+bool header_id_is_controlled(enum header_id id);
 
 /* One pass over a request's or response's lines: dropped[i] is set for each hop-by-hop line and each line named in
  * Connection. Afterwards what is not dropped is end-to-end. */
