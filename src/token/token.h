@@ -1,11 +1,13 @@
 /* One credential: immutable, reference-counted, in secret memory, wiped when the last holder lets go.
  *
- * Nothing can print it: logs, status and metrics get its fingerprint. Any thread. */
+ * Nothing can print it: logs, status and metrics get its fingerprint. Any thread. Beside the secret it carries what is
+ * said and counted about it: the expires= of its line and the use counters. */
 #ifndef PP_TOKEN_TOKEN_H
 #define PP_TOKEN_TOKEN_H
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/limits.h"
 
 #include <stdatomic.h>
 
@@ -22,7 +24,7 @@ struct token_use {
 };
 
 /* Copies and keeps `n` bytes (1 to LIMIT_TOKEN_LENGTH, already checked by token/file). `expires` is wall ms, 0 =
- * unknown. NULL when out of memory. */
+ * unknown. NULL when out of memory, or when `n` is out of range. */
 struct token *token_new(const char *bytes, size_t n, int64_t expires) PP_MUST_CHECK;
 
 struct token *token_ref(struct token *t);
@@ -31,7 +33,11 @@ void token_unref(struct token **t);
 
 /* First 12 hex digits of SHA-256 over the token; NUL-terminated, lives as long as the token. */
 const char *token_fingerprint(const struct token *t);
+/* Never used twice in a process, unlike the address. */
+uint64_t token_serial(const struct token *t);
+/* Wall ms, 0 = unknown. Set when the token's line in the file says something new; the store notices by itself. */
 int64_t token_expires(const struct token *t);
+void token_set_expires(struct token *t, int64_t expires);
 struct token_use *token_use(struct token *t);
 
 /* Same secret? Constant time for equal lengths. */
