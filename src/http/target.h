@@ -9,9 +9,9 @@ enum target_verdict {
     TARGET_OK,
     TARGET_TOO_LONG,        /* over LIMIT_TARGET bytes */
     TARGET_NOT_ORIGIN_FORM, /* absolute, authority or asterisk form, or empty */
-    TARGET_BAD_BYTE,        /* outside RFC 3986's set: control bytes, blanks, non-ASCII, `"<>\^`{|}`, `#` */
-    TARGET_BAD_ESCAPE,    /* `%` without two hex digits; in the path also one that hides a byte the path may not hold */
-    TARGET_DOT_SEGMENT,   /* `.` or `..` as a segment, plain or encoded, also before `;` */
+    TARGET_BAD_BYTE, /* outside RFC 3986's set: control bytes, blanks, non-ASCII, `"<>\^`{|}`, `#`, in the path `[]` */
+    TARGET_BAD_ESCAPE,  /* `%` without two hex digits; %00; in the path any control byte, or bytes that are not UTF-8 */
+    TARGET_DOT_SEGMENT, /* `.` or `..` as a segment, also before `;`; %2e anywhere in the path */
     TARGET_ENCODED_SLASH, /* %2f or %5c in the path */
     TARGET_NESTED_ESCAPE, /* %25 in the path: it could be decoded a second time */
     TARGET_DOUBLE_SLASH,  /* an empty segment */
