@@ -87,7 +87,7 @@ PP_LDFLAGS = $(HARDEN_LD) $(SANITIZE_FLAGS) $(LDFLAGS)
 PP_LIBS = $(LIBS) -lpthread
 
 # Everything is rebuilt when the compiler or a flag changes: $(BUILD)/flags holds what was used last.
-FLAGS_NOW = $(CC) | $(PP_CPPFLAGS) | $(PP_CFLAGS) | $(PP_LDFLAGS) | $(PP_LIBS)
+FLAGS_NOW = $(sbindir) $(sysconfdir) | $(CC) | $(PP_CPPFLAGS) | $(PP_CFLAGS) | $(PP_LDFLAGS) | $(PP_LIBS)
 ifneq ($(file <$(BUILD)/flags),$(FLAGS_NOW))
 .PHONY: $(BUILD)/flags
 endif
@@ -119,8 +119,14 @@ REPLAY := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(BUILD)/tests/fuzz/replay_%)
 FAKEPROOF_SRC := $(sort $(wildcard tests/fakeproof/*.c))
 FAKEPROOF := $(if $(FAKEPROOF_SRC),$(BUILD)/fakeproof)
 
+# Files with @sbindir@ and the like, filled in, and everything else that is installed as it is.
+UNITS := $(addprefix $(BUILD)/systemd/,proofproxy.service proofproxy.socket proofproxy.sysusers.conf)
+MAN := $(sort $(wildcard man/*.[1-8]))
+MAN_FILLED := $(MAN:%=$(BUILD)/%)
+SAMPLE := $(if $(wildcard etc/proofproxy.conf),$(BUILD)/etc/proofproxy.conf)
+
 .PHONY: all
-all: $(DAEMON)
+all: $(DAEMON) $(UNITS) $(MAN_FILLED) $(SAMPLE)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags src/config.h
 	@mkdir -p $(@D)
@@ -144,6 +150,17 @@ $(SIM): $(SIM_SRC:%.c=$(BUILD)/%.o) $(LIB)
 $(FAKEPROOF): $(FAKEPROOF_SRC:%.c=$(BUILD)/%.o) $(LIB)
 	$(LINK) $(PP_LIBS)
 
+$(BUILD)/systemd/%: systemd/%.in $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,FILL)sed -e 's,@sbindir@,$(sbindir),g' -e 's,@sysconfdir@,$(sysconfdir),g' $< >$@
+$(BUILD)/systemd/%: systemd/% $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,COPY)cp $< $@
+# Texts speak of /etc and /usr/sbin; what is installed elsewhere says so.
+$(MAN_FILLED) $(SAMPLE): $(BUILD)/%: % $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,FILL)sed -e 's,/etc/proofproxy,$(sysconfdir)/proofproxy,g' $< >$@
+
 # A fuzz target is linked twice: with libFuzzer (clang only, see "fuzz"), and with a plain main that replays its corpus.
 $(FUZZ): $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(LIB)
 	$(LINK) -fsanitize=fuzzer $(PP_LIBS)
@@ -159,6 +176,8 @@ CHECKS += layers
 CHECKS += style
 CHECKS += format
 CHECKS += scripts
+CHECKS += units
+CHECKS += $(if $(MAN),man)
 CHECKS += unit
 CHECKS += $(if $(SIM),sim)
 CHECKS += $(if $(REPLAY),corpus)
@@ -199,6 +218,11 @@ check-sim: $(SIM)
 check-corpus: $(REPLAY)
 	@scripts/replay-corpus $(BUILD) $(REPLAY)
 
+check-units: $(UNITS) $(DAEMON)
+	@scripts/check-units $(BUILD)
+check-man:
+	@scripts/check-man $(MAN)
+
 # --- fuzzing: make fuzz FUZZ_SECONDS=60 ---
 
 FUZZ_SECONDS ?= 10
@@ -207,6 +231,54 @@ fuzz:
 	@+$(MAKE) --no-print-directory BUILD=$(BUILD)-fuzz CC=clang-14 SANITIZE=fuzzer-no-link,address,undefined fuzz-programs
 	@scripts/run-fuzzers $(BUILD)-fuzz $(FUZZ_SECONDS) $(FUZZ_SRC:tests/fuzz/fuzz_%.c=%)
 fuzz-programs: $(FUZZ)
+
+# --- installation: make install DESTDIR=/tmp/root prefix=/usr ---
+
+INSTALL ?= install
+INSTALL_PROGRAM ?= $(INSTALL)
+INSTALL_DATA ?= $(INSTALL) -m 644
+bashcompletiondir = $(datadir)/bash-completion/completions
+zshcompletiondir = $(datadir)/zsh/site-functions
+confdir = $(sysconfdir)/proofproxy
+
+# What is installed, as "file:directory"; uninstall removes exactly this. The configuration file is apart: an
+# installation never overwrites the one in use, and an uninstallation leaves it.
+INSTALLED_DATA = \
+	$(BUILD)/systemd/proofproxy.service:$(systemdsystemunitdir)/proofproxy.service \
+	$(BUILD)/systemd/proofproxy.socket:$(systemdsystemunitdir)/proofproxy.socket \
+	$(BUILD)/systemd/proofproxy.sysusers.conf:$(sysusersdir)/proofproxy.conf \
+	contrib/completion/proofproxy.bash:$(bashcompletiondir)/proofproxy \
+	contrib/completion/_proofproxy:$(zshcompletiondir)/_proofproxy \
+	systemd/credentials.conf.example:$(docdir)/examples/credentials.conf \
+	$(foreach page,$(MAN),$(BUILD)/$(page):$(mandir)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+
+.PHONY: install uninstall
+install: all
+	@set -e; put() { mkdir -p "$$(dirname "$$3")"; echo "  INSTALL $$3"; $$1 "$$2" "$$3"; }; \
+	put "$(INSTALL_PROGRAM)" $(DAEMON) "$(DESTDIR)$(sbindir)/proofproxy"; \
+	for pair in $(INSTALLED_DATA); do put "$(INSTALL_DATA)" "$${pair%%:*}" "$(DESTDIR)$${pair#*:}"; done; \
+	conf="$(DESTDIR)$(confdir)/proofproxy.conf"; \
+	if [ -e "$$conf" ]; then conf="$$conf.new"; echo "  keeping your proofproxy.conf; the new sample is $$conf"; fi; \
+	put "$(INSTALL_DATA)" $(SAMPLE) "$$conf"
+
+uninstall:
+	rm -f "$(DESTDIR)$(sbindir)/proofproxy"
+	@set -e; for pair in $(INSTALLED_DATA); do echo "  REMOVE $(DESTDIR)$${pair#*:}"; rm -f "$(DESTDIR)$${pair#*:}"; done
+	@for dir in "$(DESTDIR)$(docdir)/examples" "$(DESTDIR)$(docdir)"; do [ ! -d "$$dir" ] || rmdir --ignore-fail-on-non-empty "$$dir"; done
+	@[ ! -e "$(DESTDIR)$(confdir)/proofproxy.conf.new" ] || rm -f "$(DESTDIR)$(confdir)/proofproxy.conf.new"
+	@[ ! -d "$(DESTDIR)$(confdir)" ] || echo "  left: $(DESTDIR)$(confdir), with your configuration and tokens"
+
+# --- release ---
+
+# What belongs to the source: the files under version control, or those listed in MANIFEST in a tarball.
+DIST := proofproxy-$(VERSION)
+SOURCE_FILES = $(shell if [ -e .git ]; then git ls-files; else cat MANIFEST; fi)
+
+.PHONY: dist deb
+dist: configure src/config.h.in
+	@scripts/dist $(DIST) $(BUILD)
+deb:
+	@scripts/build-deb $(DIST) $(BUILD)
 
 # --- cleaning ---
 
