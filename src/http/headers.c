@@ -112,6 +112,17 @@ enum header_id header_identify(struct str name, bool *exact)
     return is_x_forwarded(name, exact) ? HEADER_FORWARDED : HEADER_OTHER;
 }
 
+bool header_names_alike(struct str a, struct str b)
+{
+    if (a.n != b.n)
+        return false;
+    for (size_t i = 0; i < a.n; i++) {
+        if (folded(a.p[i]) != folded(b.p[i]))
+            return false;
+    }
+    return true;
+}
+
 static bool has_trait(enum header_id id, unsigned trait)
 {
     return (size_t)id < sizeof traits_of && (traits_of[id] & trait) != 0;
@@ -225,14 +236,15 @@ static void mark_nominated(const struct header_list *list, struct str nomination
     }
 }
 
-void headers_mark_hop_by_hop(const struct header_list *list, bool dropped[static LIMIT_HEADERS])
+/* `traits`: of which an exact name is dropped for any, and a look-alike for CONTROLLED. */
+static void mark(const struct header_list *list, unsigned traits, bool dropped[static LIMIT_HEADERS])
 {
     size_t connections[LIMIT_HEADERS], connection_count = 0;
     uint64_t lengths = 0;
     for (size_t i = 0; i < list->count; i++) {
         bool exact;
         enum header_id id = header_identify(list->items[i].name, &exact);
-        dropped[i] = exact && header_id_is_hop_by_hop(id);
+        dropped[i] = has_trait(id, exact ? traits : traits & CONTROLLED);
         if (exact && id == HEADER_CONNECTION)
             connections[connection_count++] = i;
         if (!dropped[i])
@@ -240,6 +252,16 @@ void headers_mark_hop_by_hop(const struct header_list *list, bool dropped[static
     }
     for (size_t i = 0; i < connection_count; i++)
         mark_nominated(list, list->items[connections[i]].value, lengths, dropped);
+}
+
+void headers_mark_hop_by_hop(const struct header_list *list, bool dropped[static LIMIT_HEADERS])
+{
+    mark(list, HOP_BY_HOP, dropped);
+}
+
+void headers_mark_not_forwarded(const struct header_list *list, bool dropped[static LIMIT_HEADERS])
+{
+    mark(list, HOP_BY_HOP | CONTROLLED, dropped);
 }
 
 bool http_parse_content_length(struct str value, int64_t *length)
