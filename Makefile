@@ -181,6 +181,7 @@ CHECKS += $(if $(MAN),man)
 CHECKS += unit
 CHECKS += $(if $(SIM),sim)
 CHECKS += $(if $(REPLAY),corpus)
+CHECKS += $(if $(wildcard tests/e2e/test_*.py),e2e)
 
 # Everything the checks run, so that "make -j2 check" compiles in parallel and then measures undisturbed.
 CHECK_PROGRAMS = $(DAEMON) $(UNIT) $(SIM) $(REPLAY) $(FAKEPROOF)
@@ -194,7 +195,11 @@ run-checks:
 	@+MAKE="$(MAKE)" scripts/run-checks $(CHECKS)
 
 # Debian's own Python, whatever else is in PATH: its packages are the ones in DEPS.
+# PYTEST_ARGS chooses some of the tests: make check-e2e PYTEST_ARGS="-k rotation -x"
 PYTEST = PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider
+
+# Where a test finds the programs under test.
+PP_ENV = PROOFPROXY_BUILD=$(abspath $(BUILD))
 
 check-layers:
 	@scripts/check-layers
@@ -222,6 +227,30 @@ check-units: $(UNITS) $(DAEMON)
 	@scripts/check-units $(BUILD)
 check-man:
 	@scripts/check-man $(MAN)
+
+check-e2e: $(DAEMON) $(FAKEPROOF)
+	@$(PP_ENV) $(PYTEST) tests/e2e $(PYTEST_ARGS)
+
+# --- static analysis, for .ci/run ---
+
+.PHONY: tidy cppcheck shellcheck
+ANALYSED = $(filter-out tests/unit/%,$(filter %.c,$(C_FILES)))
+tidy: src/config.h
+	@printf '%s\n' $(ANALYSED) | scripts/tidy -std=c11 $(PP_CPPFLAGS)
+cppcheck: src/config.h
+	@cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --enable=warning,performance,portability -j 2 \
+		--suppress=missingIncludeSystem --suppress=unknownMacro -D_GNU_SOURCE -Isrc -Itests/unit src tests
+shellcheck:
+	@shellcheck $(shell grep -lE '^(#!/bin/(ba)?sh|#!/usr/bin/env (ba)?sh|# shellcheck shell=)' -r .ci scripts bench \
+		contrib debian tests | sort)
+
+# --- demo and bench ---
+
+.PHONY: demo bench
+demo: $(DAEMON) $(FAKEPROOF)
+	@$(PP_ENV) scripts/demo
+bench: $(DAEMON) $(FAKEPROOF)
+	@$(PP_ENV) bench/run
 
 # --- fuzzing: make fuzz FUZZ_SECONDS=60 ---
 

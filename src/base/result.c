@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum pp_result problem_set(struct problem *p, enum pp_result rc, const char *format, ...)
+void problem_write(struct problem *p, const char *format, ...)
 {
     if (p != NULL) {
         va_list args;
@@ -12,7 +12,6 @@ enum pp_result problem_set(struct problem *p, enum pp_result rc, const char *for
         (void)vsnprintf(p->text, sizeof p->text, format, args);
         va_end(args);
     }
-    return rc;
 }
 
 const char *pp_result_name(enum pp_result rc)

@@ -29,7 +29,14 @@ struct problem {
 
 /* Fills `p` (NULL is fine) and returns `rc`, so that a failure is one statement:
  *     return problem_set(p, PP_INVALID, "%s: expected a duration such as \"30s\"", key); */
-enum pp_result problem_set(struct problem *p, enum pp_result rc, const char *format, ...) PP_PRINTF(3, 4);
+#define problem_set(p, rc, ...) (problem_write(p, __VA_ARGS__), problem_result(rc))
+
+/* The halves of problem_set, which is a macro so that compilers and analyzers see that the result is `rc`. */
+void problem_write(struct problem *p, const char *format, ...) PP_PRINTF(2, 3);
+static inline enum pp_result problem_result(enum pp_result rc)
+{
+    return rc;
+}
 
 /* A short constant name for a result, e.g. "timeout". Never NULL. */
 const char *pp_result_name(enum pp_result rc);
