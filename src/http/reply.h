@@ -19,7 +19,7 @@ enum refusal {
     REFUSAL_AUTHORIZATION,     /* 400: client_authorization = "reject" */
     REFUSAL_METHOD,            /* 405, with Allow */
     REFUSAL_TARGET,            /* 400 */
-    REFUSAL_TARGET_TOO_LONG,   /* 414 */
+    REFUSAL_TARGET_TOO_LONG,   /* 400 */
     REFUSAL_PATH,              /* 404 */
     REFUSAL_FRAMING,           /* 400 */
     REFUSAL_HEADER,            /* 400 */
@@ -53,7 +53,7 @@ struct reply_rule {
     const char *reason;       /* metric and log label: "host", "body_too_large" */
     const char *error;        /* Proof's slug: "forbidden", "upstream_unavailable" */
     const char *code;         /* "proxy_host_not_allowed" */
-    const char *proxy_status; /* RFC 9209 error type: "http_request_denied", "connection_timeout" … */
+    const char *proxy_status; /* RFC 9209 error type: "http_request_denied", "dns_error" … */
     const char *message;      /* the sentence, when no detail is given */
     const char *extra_name;   /* one more header line, or NULL: Allow, Retry-After, Sec-WebSocket-Version */
     const char *extra_value;
@@ -65,7 +65,7 @@ const struct reply_rule *reply_rule(enum refusal refusal);
  * `out` failed. */
 enum pp_result reply_body(struct buf *out, enum refusal refusal, const char *detail, enum sent sent) PP_MUST_CHECK;
 
-/* Value of the Proxy-Status line: "proofproxy; error=connection_timeout". Static storage. */
+/* Value of the Proxy-Status line (RFC 9209): "proofproxy; error=http_response_timeout". */
 void reply_proxy_status(enum refusal refusal, char out[static 96]);
 
 #endif
