@@ -4,5 +4,7 @@
 #include <stddef.h>
 
 const struct cli_command cli_commands[] = {
+    {"check", cli_check, "", "check the config and the token files, open nothing"},
+    {"config", cli_config, "[--json]", "print the effective config, every key, secrets as fingerprints"},
     {NULL, NULL, NULL, NULL},
 };

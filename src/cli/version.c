@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "config.h"
+#include "config/loader.h"
 
 #include <jansson.h>
 
@@ -14,6 +15,7 @@ static const struct {
     const char *(*version)(void);
 } libraries[] = {
     {"jansson", jansson_version_str},
+    {"libconfig", loader_library_version},
 };
 
 void cli_print_version(void)

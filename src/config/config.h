@@ -24,6 +24,7 @@ struct listen_address {
     const char
         *host;     /* TCP: always an address, "127.0.0.1" or "::1", without brackets ("localhost" became 127.0.0.1) */
     unsigned port; /* TCP: 1 to 65535 */
+    int line;      /* of the file, for errors */
     bool loopback; /* TCP: host is in 127.0.0.0/8 or ::1 */
     const char *path; /* Unix: absolute, fits sockaddr_un (unix(7)) */
     const char *name; /* systemd: FileDescriptorName */
@@ -142,9 +143,9 @@ void config_problems_add(struct config_problems *problems, const char *file, int
  * faults; PP_SYSTEM: it could not be read; PP_NOMEM. Main thread only. */
 enum pp_result config_load(const char *path, struct config **out, struct config_problems *problems) PP_MUST_CHECK;
 
-/* The same from memory. `path` names the text in problems; `others_read` says that its source can be read by users
- * other than its owner and group, which is a fault when the text holds a secret. */
-enum pp_result config_load_text(struct str text, const char *path, bool others_read, struct config **out,
+/* The same from memory. `path` and `mode` are those of the file the text came from: the path names it in problems, and
+ * a mode that lets every user read it is a fault when the text holds a secret. */
+enum pp_result config_load_text(struct str text, const char *path, mode_t mode, struct config **out,
                                 struct config_problems *problems) PP_MUST_CHECK;
 
 /* The effective config in the file's own syntax, every key with its value, secrets as fingerprints. */
