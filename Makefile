@@ -219,7 +219,7 @@ check-format:
 check-unit: $(UNIT)
 	@scripts/run-units $(UNIT)
 check-sim: $(SIM)
-	@$(SIM)
+	@test -x "$(SIM)" && $(SIM)
 check-corpus: $(REPLAY)
 	@scripts/replay-corpus $(BUILD) $(REPLAY)
 
