@@ -102,6 +102,18 @@ static bool is_subgroup(enum option_scope scope, enum option_scope parent)
     return option_groups[scope].parent == parent && option_groups[scope].name[0] != '\0';
 }
 
+/* Where a key of that name belongs: "admin or an environment". False: nowhere. */
+static bool name_places(const char *name, char *out, size_t size)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < option_count && used < size; i++)
+        if (strcmp(options[i].name, name) == 0)
+            used += (size_t)snprintf(out + used, size - used, "%s%s", used == 0 ? "" : " or ",
+                                     scope_name(options[i].scope));
+    return used > 0;
+}
+
 /* A name that no option or group of this place has. */
 static void report_unknown(struct config_build *build, const struct place *place, const struct node *node)
 {
@@ -121,12 +133,10 @@ static void report_unknown(struct config_build *build, const struct place *place
         report_add(&build->report, node->line, key, "unknown key; did you mean %s?", near.name);
         return;
     }
-    for (size_t i = 0; i < option_count; i++) {
-        if (strcmp(options[i].name, node->name) == 0) {
-            report_add(&build->report, node->line, key, "this key does not belong here but into %s",
-                       scope_name(options[i].scope));
-            return;
-        }
+    char places[64];
+    if (name_places(node->name, places, sizeof places)) {
+        report_add(&build->report, node->line, key, "this key does not belong here but into %s", places);
+        return;
     }
     report_add(&build->report, node->line, key, "unknown key; proofproxy.conf(5) lists all of them");
 }

@@ -308,34 +308,199 @@ static void read_header_line(const struct option_reader *reader, const struct op
     }
 }
 
-#define LIST_OF(what) "a list such as " what
-
-/* clang-format off */
-const struct option_type option_boolean = {"boolean", "true or false", NODE_BOOLEAN, read_boolean, show_boolean, NULL};
-const struct option_type option_number = {"integer", "a number without quotes", NODE_INTEGER, read_number, show_number, NULL};
-const struct option_type option_workers = {"integer", "a number without quotes", NODE_INTEGER, read_workers, show_number, NULL};
-const struct option_type option_size = {"size", "a size such as 4096, \"64k\" or \"1m\"", NODE_INTEGER | NODE_STRING, read_size, show_size, NULL};
-const struct option_type option_duration = {"duration", "a duration in quotes, such as \"30s\"", NODE_INTEGER | NODE_STRING, read_duration, show_duration, NULL};
-const struct option_type option_choice_number = {"choice", "a word in quotes", NODE_STRING, read_choice_number, show_choice_number, NULL};
-const struct option_type option_choice_text = {"choice", "a version in quotes, such as \"1.2\"", NODE_STRING, read_choice_text, show_text, NULL};
-const struct option_type option_choice_set = {"list of choices", LIST_OF("[ \"connect\", \"503\" ]"), NODE_LIST, read_choice_set, show_choice_set, NULL};
-const struct option_type option_listeners = {"list of addresses", LIST_OF("[ \"127.0.0.1:8780\" ]"), NODE_LIST, read_listeners, show_listeners, NULL};
-const struct option_type option_base_url = {"URL", "a URL in quotes", NODE_STRING, read_base_url, show_base_url, NULL};
-const struct option_type option_token_file = {"path", "a path in quotes", NODE_STRING, read_token_file, show_token_file, same_token_path};
-const struct option_type option_secret = {"token", "a token in quotes", NODE_STRING, read_secret, show_secret, same_secret};
-const struct option_type option_paths = {"list of URL paths", LIST_OF("[ \"/widget/\", \"/ws\" ]"), NODE_LIST, read_paths, show_list, NULL};
-const struct option_type option_hosts = {"list of host names", LIST_OF("[ \"proofproxy.internal\" ]"), NODE_LIST, read_hosts, show_list, NULL};
-const struct option_type option_origins = {"list of origins", LIST_OF("[ \"https://app.example\" ]"), NODE_LIST, read_origins, show_list, NULL};
-const struct option_type option_methods = {"list of methods", LIST_OF("[ \"GET\", \"HEAD\" ]"), NODE_LIST, read_methods, show_list, NULL};
-const struct option_type option_pins = {"list of digests", LIST_OF("[ \"BASE64\" ]"), NODE_LIST, read_pins, show_list, NULL};
-const struct option_type option_origin = {"origin", "an origin in quotes", NODE_STRING, read_origin, show_text, NULL};
-const struct option_type option_file = {"path", "a path in quotes", NODE_STRING, read_file, show_text, NULL};
-const struct option_type option_proxy = {"URL", "a URL in quotes", NODE_STRING, read_proxy, show_proxy, same_proxy};
-const struct option_type option_interface = {"interface", "a name in quotes", NODE_STRING, read_interface, show_text, NULL};
-const struct option_type option_users = {"list of users", LIST_OF("[ \"app\", \"1001\" ]"), NODE_LIST, read_users, show_accounts, same_accounts};
-const struct option_type option_groups_of_host = {"list of groups", LIST_OF("[ \"apps\" ]"), NODE_LIST, read_groups, show_accounts, same_accounts};
-const struct option_type option_mode = {"file mode", "the mode in quotes, such as \"0660\"", NODE_STRING | NODE_INTEGER, read_mode, show_mode, NULL};
-const struct option_type option_owner = {"user", "a user's name or number in quotes", NODE_STRING, read_owner, show_owner, same_owner};
-const struct option_type option_owner_group = {"group", "a group's name or number in quotes", NODE_STRING, read_owner_group, show_owner_group, same_owner_group};
-const struct option_type option_header_line = {"header line", "a header line in quotes", NODE_STRING, read_header_line, show_header_line, NULL};
-/* clang-format on */
+const struct option_type option_boolean = {
+    .name = "boolean",
+    .expects = "true or false",
+    .kinds = NODE_BOOLEAN,
+    .read = read_boolean,
+    .show = show_boolean,
+};
+const struct option_type option_number = {
+    .name = "integer",
+    .expects = "a number without quotes",
+    .kinds = NODE_INTEGER,
+    .read = read_number,
+    .show = show_number,
+};
+const struct option_type option_workers = {
+    .name = "integer",
+    .expects = "a number without quotes",
+    .kinds = NODE_INTEGER,
+    .read = read_workers,
+    .show = show_number,
+};
+const struct option_type option_size = {
+    .name = "size",
+    .expects = "a size such as 4096, \"64k\" or \"1m\"",
+    .kinds = NODE_INTEGER | NODE_STRING,
+    .read = read_size,
+    .show = show_size,
+};
+const struct option_type option_duration = {
+    .name = "duration",
+    .expects = "a duration in quotes, such as \"30s\"",
+    .kinds = NODE_INTEGER | NODE_STRING,
+    .read = read_duration,
+    .show = show_duration,
+};
+const struct option_type option_choice_number = {
+    .name = "choice",
+    .expects = "a word in quotes",
+    .kinds = NODE_STRING,
+    .read = read_choice_number,
+    .show = show_choice_number,
+};
+const struct option_type option_choice_text = {
+    .name = "choice",
+    .expects = "a version in quotes, such as \"1.2\"",
+    .kinds = NODE_STRING,
+    .read = read_choice_text,
+    .show = show_text,
+};
+const struct option_type option_choice_set = {
+    .name = "list of choices",
+    .expects = "a list such as [ \"connect\", \"503\" ]",
+    .kinds = NODE_LIST,
+    .read = read_choice_set,
+    .show = show_choice_set,
+};
+const struct option_type option_listeners = {
+    .name = "list of addresses",
+    .expects = "a list such as [ \"127.0.0.1:8780\" ]",
+    .kinds = NODE_LIST,
+    .read = read_listeners,
+    .show = show_listeners,
+};
+const struct option_type option_base_url = {
+    .name = "URL",
+    .expects = "a URL in quotes",
+    .kinds = NODE_STRING,
+    .read = read_base_url,
+    .show = show_base_url,
+};
+const struct option_type option_token_file = {
+    .name = "path",
+    .expects = "a path in quotes",
+    .kinds = NODE_STRING,
+    .read = read_token_file,
+    .show = show_token_file,
+    .same = same_token_path,
+};
+const struct option_type option_secret = {
+    .name = "token",
+    .expects = "a token in quotes",
+    .kinds = NODE_STRING,
+    .read = read_secret,
+    .show = show_secret,
+    .same = same_secret,
+};
+const struct option_type option_paths = {
+    .name = "list of URL paths",
+    .expects = "a list such as [ \"/widget/\", \"/ws\" ]",
+    .kinds = NODE_LIST,
+    .read = read_paths,
+    .show = show_list,
+};
+const struct option_type option_hosts = {
+    .name = "list of host names",
+    .expects = "a list such as [ \"proofproxy.internal\" ]",
+    .kinds = NODE_LIST,
+    .read = read_hosts,
+    .show = show_list,
+};
+const struct option_type option_origins = {
+    .name = "list of origins",
+    .expects = "a list such as [ \"https://app.example\" ]",
+    .kinds = NODE_LIST,
+    .read = read_origins,
+    .show = show_list,
+};
+const struct option_type option_methods = {
+    .name = "list of methods",
+    .expects = "a list such as [ \"GET\", \"HEAD\" ]",
+    .kinds = NODE_LIST,
+    .read = read_methods,
+    .show = show_list,
+};
+const struct option_type option_pins = {
+    .name = "list of digests",
+    .expects = "a list such as [ \"BASE64\" ]",
+    .kinds = NODE_LIST,
+    .read = read_pins,
+    .show = show_list,
+};
+const struct option_type option_origin = {
+    .name = "origin",
+    .expects = "an origin in quotes",
+    .kinds = NODE_STRING,
+    .read = read_origin,
+    .show = show_text,
+};
+const struct option_type option_file = {
+    .name = "path",
+    .expects = "a path in quotes",
+    .kinds = NODE_STRING,
+    .read = read_file,
+    .show = show_text,
+};
+const struct option_type option_proxy = {
+    .name = "URL",
+    .expects = "a URL in quotes",
+    .kinds = NODE_STRING,
+    .read = read_proxy,
+    .show = show_proxy,
+    .same = same_proxy,
+};
+const struct option_type option_interface = {
+    .name = "interface",
+    .expects = "a name in quotes",
+    .kinds = NODE_STRING,
+    .read = read_interface,
+    .show = show_text,
+};
+const struct option_type option_users = {
+    .name = "list of users",
+    .expects = "a list such as [ \"app\", \"1001\" ]",
+    .kinds = NODE_LIST,
+    .read = read_users,
+    .show = show_accounts,
+    .same = same_accounts,
+};
+const struct option_type option_groups_of_host = {
+    .name = "list of groups",
+    .expects = "a list such as [ \"apps\" ]",
+    .kinds = NODE_LIST,
+    .read = read_groups,
+    .show = show_accounts,
+    .same = same_accounts,
+};
+const struct option_type option_mode = {
+    .name = "file mode",
+    .expects = "the mode in quotes, such as \"0660\"",
+    .kinds = NODE_INTEGER | NODE_STRING,
+    .read = read_mode,
+    .show = show_mode,
+};
+const struct option_type option_owner = {
+    .name = "user",
+    .expects = "a user's name or number in quotes",
+    .kinds = NODE_STRING,
+    .read = read_owner,
+    .show = show_owner,
+    .same = same_owner,
+};
+const struct option_type option_owner_group = {
+    .name = "group",
+    .expects = "a group's name or number in quotes",
+    .kinds = NODE_STRING,
+    .read = read_owner_group,
+    .show = show_owner_group,
+    .same = same_owner_group,
+};
+const struct option_type option_header_line = {
+    .name = "header line",
+    .expects = "a header line in quotes",
+    .kinds = NODE_STRING,
+    .read = read_header_line,
+    .show = show_header_line,
+};
