@@ -5,6 +5,7 @@
 
 const struct cli_command cli_commands[] = {
     {"check", cli_check, "", "check the config and the token files, open nothing"},
-    {"config", cli_config, "[--json]", "print the effective config, every key, secrets as fingerprints"},
+    {"config", cli_config, "[--json | --keys]",
+     "print the effective config, secrets as fingerprints, or what every key is"},
     {NULL, NULL, NULL, NULL},
 };
