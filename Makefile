@@ -178,6 +178,7 @@ CHECKS += format
 CHECKS += scripts
 CHECKS += units
 CHECKS += $(if $(MAN),man)
+CHECKS += options
 CHECKS += unit
 CHECKS += $(if $(SIM),sim)
 CHECKS += $(if $(REPLAY),corpus)
@@ -227,6 +228,8 @@ check-units: $(UNITS) $(DAEMON)
 	@scripts/check-units $(BUILD)
 check-man:
 	@scripts/check-man $(MAN)
+check-options: $(DAEMON)
+	@scripts/check-options $(DAEMON)
 
 check-e2e: $(DAEMON) $(FAKEPROOF)
 	@$(PP_ENV) $(PYTEST) tests/e2e $(PYTEST_ARGS)
