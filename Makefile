@@ -81,18 +81,25 @@ SANITIZE_FLAGS = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=a
 FORTIFY = $(if $(SANITIZE),,$(if $(filter -O1 -O2 -O3 -Os,$(CFLAGS)),-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2))
 WARN_CC = $(if $(findstring clang,$(CC)),$(WARN_CLANG),$(WARN_GCC))
 
-PP_CPPFLAGS = -D_GNU_SOURCE -Isrc -DSYSCONFDIR='"$(sysconfdir)"' $(LIB_CFLAGS) $(CPPFLAGS)
+PP_CPPFLAGS = -D_GNU_SOURCE -Isrc $(LIB_CFLAGS) $(CPPFLAGS)
 PP_CFLAGS = -std=c11 $(WARN) $(WARN_CC) $(WERROR) $(HARDEN) $(FORTIFY) $(SANITIZE_FLAGS) $(CFLAGS)
 PP_LDFLAGS = $(HARDEN_LD) $(SANITIZE_FLAGS) $(LDFLAGS)
 PP_LIBS = $(LIBS) -lpthread
 
-# Everything is rebuilt when the compiler or a flag changes: $(BUILD)/flags holds what was used last.
-FLAGS_NOW = $(sbindir) $(sysconfdir) | $(CC) | $(PP_CPPFLAGS) | $(PP_CFLAGS) | $(PP_LDFLAGS) | $(PP_LIBS)
+# Everything is rebuilt when the compiler or a flag changes: $(BUILD)/flags holds what was used last. So is what
+# depends on folders when one of those changes: $(BUILD)/folders.
+FLAGS_NOW = $(CC) | $(PP_CPPFLAGS) | $(PP_CFLAGS) | $(PP_LDFLAGS) | $(PP_LIBS)
+FOLDERS_NOW = $(sbindir) $(sysconfdir)
 ifneq ($(file <$(BUILD)/flags),$(FLAGS_NOW))
 .PHONY: $(BUILD)/flags
 endif
+ifneq ($(file <$(BUILD)/folders),$(FOLDERS_NOW))
+.PHONY: $(BUILD)/folders
+endif
 $(BUILD)/flags:
 	$(shell mkdir -p $(@D))$(file >$@,$(FLAGS_NOW))@:
+$(BUILD)/folders:
+	$(shell mkdir -p $(@D))$(file >$@,$(FOLDERS_NOW))@:
 
 # make V=1 shows whole commands.
 ifeq ($(V),1)
@@ -132,6 +139,10 @@ $(BUILD)/%.o: %.c $(BUILD)/flags src/config.h
 	@mkdir -p $(@D)
 	$(call say,CC  )$(CC) $(PP_CPPFLAGS) $(PP_CFLAGS) -MMD -MP -c -o $@ $<
 
+# The one that knows where the config file is.
+$(BUILD)/src/cli/cli.o: PP_CPPFLAGS += -DSYSCONFDIR='"$(sysconfdir)"'
+$(BUILD)/src/cli/cli.o: $(BUILD)/folders
+
 $(LIB): $(LIB_OBJ)
 	$(call say,AR  )rm -f $@ && $(AR) rcs $@ $^
 
@@ -150,14 +161,14 @@ $(SIM): $(SIM_SRC:%.c=$(BUILD)/%.o) $(LIB)
 $(FAKEPROOF): $(FAKEPROOF_SRC:%.c=$(BUILD)/%.o) $(LIB)
 	$(LINK) $(PP_LIBS)
 
-$(BUILD)/systemd/%: systemd/%.in $(BUILD)/flags
+$(BUILD)/systemd/%: systemd/%.in $(BUILD)/folders
 	@mkdir -p $(@D)
 	$(call say,FILL)sed -e 's,@sbindir@,$(sbindir),g' -e 's,@sysconfdir@,$(sysconfdir),g' $< >$@
-$(BUILD)/systemd/%: systemd/% $(BUILD)/flags
+$(BUILD)/systemd/%: systemd/%
 	@mkdir -p $(@D)
 	$(call say,COPY)cp $< $@
 # Texts speak of /etc and /usr/sbin; what is installed elsewhere says so.
-$(MAN_FILLED) $(SAMPLE): $(BUILD)/%: % $(BUILD)/flags
+$(MAN_FILLED) $(SAMPLE): $(BUILD)/%: % $(BUILD)/folders
 	@mkdir -p $(@D)
 	$(call say,FILL)sed -e 's,/etc/proofproxy,$(sysconfdir)/proofproxy,g' $< >$@
 
@@ -200,7 +211,7 @@ run-checks:
 PYTEST = PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider
 
 # Where a test finds the programs under test.
-PP_ENV = PROOFPROXY_BUILD=$(abspath $(BUILD))
+PP_ENV = PROOFPROXY=$(abspath $(DAEMON)) FAKEPROOF=$(abspath $(FAKEPROOF))
 
 check-layers:
 	@scripts/check-layers
@@ -234,17 +245,24 @@ check-options: $(DAEMON)
 check-e2e: $(DAEMON) $(FAKEPROOF)
 	@$(PP_ENV) $(PYTEST) tests/e2e $(PYTEST_ARGS)
 
+# The unit under a systemd booted for it; says why and counts nothing where that can't be done.
+check-system: $(DAEMON) $(FAKEPROOF) $(UNITS) $(SAMPLE)
+	@$(PP_ENV) BUILD=$(BUILD) tests/system/run $(abspath $(confdir)) $(PYTEST_ARGS)
+# The package, installed and purged in the same way.
+check-package:
+	@tests/system/run-package $$(ls -t proofproxy_*.deb | head -n 1)
+
 # --- static analysis, for .ci/run ---
 
 .PHONY: tidy cppcheck shellcheck
 ANALYSED = $(filter-out tests/unit/%,$(filter %.c,$(C_FILES)))
 tidy: src/config.h
-	@printf '%s\n' $(ANALYSED) | scripts/tidy -std=c11 $(PP_CPPFLAGS)
+	@printf '%s\n' $(ANALYSED) | scripts/tidy -std=c11 $(PP_CPPFLAGS) -DSYSCONFDIR='"/etc"'
 cppcheck: src/config.h
 	@cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr --enable=warning,performance,portability -j 2 \
 		--suppress=missingIncludeSystem --suppress=unknownMacro -D_GNU_SOURCE -Isrc -Itests/unit src tests
 shellcheck:
-	@shellcheck $(shell grep -lE '^(#!/bin/(ba)?sh|#!/usr/bin/env (ba)?sh|# shellcheck shell=)' -r .ci scripts bench \
+	@shellcheck --severity=warning $(shell grep -lE '^(#!/bin/(ba)?sh|#!/usr/bin/env (ba)?sh|# shellcheck shell=)' -r .ci scripts bench \
 		contrib debian tests | sort)
 
 # --- demo and bench ---
