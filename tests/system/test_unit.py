@@ -14,7 +14,7 @@ from conftest import CONFDIR, PATIENCE, Client, systemctl, until
 from harness.client import request
 
 SOCKET_ENVIRONMENT = {"listen": ["systemd:production"]}
-SLOW = {"kind": "delay", "path": "/widget/*", "ms": 2500, "count": 1}
+SLOW = {"path": "/widget/*", "ms": 2500, "count": 1}
 
 
 def test_start_returns_when_calls_work(service):
@@ -158,7 +158,7 @@ def test_a_restart_under_load_loses_no_call(service):
 
 def test_a_stop_lets_a_call_finish(service):
     systemctl("start", "proofproxy")
-    service.upstream.control("/fault", SLOW)
+    service.upstream.fault("delay", **SLOW)
     with Client(("127.0.0.1", 8780)) as client:
         client.send(request("/widget/transactions/00000000-0000-0000-0000-000000000000"))
         time.sleep(0.5)
@@ -169,10 +169,29 @@ def test_a_stop_lets_a_call_finish(service):
     assert service.show("Result") == "success" and service.show("ExecMainStatus") == "0"
 
 
+def test_a_stop_asks_websockets_to_come_back(service):
+    systemctl("start", "proofproxy")
+    with Client(("127.0.0.1", 8780)) as client:
+        client.send(request("/ws?tx_id=00000000-0000-0000-0000-000000000000", fields=[
+            "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]))
+        assert client.response().status == 101
+        stop = subprocess.Popen(["systemctl", "stop", "proofproxy"])
+        while len(client.buffer) < 4 or client.buffer[0] != 0x88:
+            if client.buffer and client.buffer[0] != 0x88:  # an event of the transaction
+                client.take(2 + client.buffer[1])
+                continue
+            assert client.receive()
+        assert client.buffer[2:4] == (1012).to_bytes(2, "big")  # service restart
+        client.send(b"\x88\x82\0\0\0\0" + (1012).to_bytes(2, "big"))
+        assert stop.wait(PATIENCE) == 0
+    assert service.show("ExecMainStatus") == "0"
+
+
 def test_a_stop_with_work_left_at_the_deadline_fails(service):
     service.configure({"drain_timeout": "1s"})
     systemctl("start", "proofproxy")
-    service.upstream.control("/fault", {"kind": "stall", "path": "/widget/*", "ms": 60000, "count": 1})
+    service.upstream.fault("stall", path="/widget/*", ms=60000, count=1)
     with Client(("127.0.0.1", 8780)) as client:
         client.send(request("/widget/transactions/00000000-0000-0000-0000-000000000000"))
         time.sleep(0.5)
@@ -186,7 +205,7 @@ def test_a_drain_may_take_longer_than_the_units_patience(service):
     service.drop_in("[Service]\nTimeoutStopSec=2s\n")
     service.configure({"drain_timeout": "20s"})
     systemctl("start", "proofproxy")
-    service.upstream.control("/fault", {**SLOW, "ms": 5000})
+    service.upstream.fault("delay", **{**SLOW, "ms": 5000})
     with Client(("127.0.0.1", 8780)) as client:
         client.send(request("/widget/transactions/00000000-0000-0000-0000-000000000000"))
         time.sleep(0.5)
