@@ -249,8 +249,8 @@ check-e2e: $(DAEMON) $(FAKEPROOF)
 check-system: $(DAEMON) $(FAKEPROOF) $(UNITS) $(SAMPLE)
 	@$(PP_ENV) BUILD=$(BUILD) tests/system/run $(abspath $(confdir)) $(PYTEST_ARGS)
 # The package, installed and purged in the same way.
-check-package:
-	@tests/system/run-package $$(ls -t proofproxy_*.deb | head -n 1)
+check-package: $(FAKEPROOF)
+	@$(PP_ENV) tests/system/run-package $$(ls -t proofproxy_*.deb | head -n 1)
 
 # --- static analysis, for .ci/run ---
 
@@ -290,6 +290,7 @@ INSTALL_DATA ?= $(INSTALL) -m 644
 bashcompletiondir = $(datadir)/bash-completion/completions
 zshcompletiondir = $(datadir)/zsh/site-functions
 confdir = $(sysconfdir)/proofproxy
+EXAMPLES := $(sort $(filter-out contrib/completion/% %.test.yml,$(wildcard contrib/*/*.*)))
 
 # What is installed, as "file:directory"; uninstall removes exactly this. The configuration file is apart: an
 # installation never overwrites the one in use, and an uninstallation leaves it.
@@ -300,6 +301,8 @@ INSTALLED_DATA = \
 	contrib/completion/proofproxy.bash:$(bashcompletiondir)/proofproxy \
 	contrib/completion/_proofproxy:$(zshcompletiondir)/_proofproxy \
 	systemd/credentials.conf.example:$(docdir)/examples/credentials.conf \
+	$(foreach text,$(wildcard README.md SECURITY.md),$(text):$(docdir)/$(text)) \
+	$(foreach file,$(EXAMPLES),$(file):$(docdir)/examples/$(file:contrib/%=%)) \
 	$(foreach page,$(MAN),$(BUILD)/$(page):$(mandir)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 
 .PHONY: install uninstall
@@ -314,7 +317,7 @@ install: all
 uninstall:
 	rm -f "$(DESTDIR)$(sbindir)/proofproxy"
 	@set -e; for pair in $(INSTALLED_DATA); do echo "  REMOVE $(DESTDIR)$${pair#*:}"; rm -f "$(DESTDIR)$${pair#*:}"; done
-	@for dir in "$(DESTDIR)$(docdir)/examples" "$(DESTDIR)$(docdir)"; do [ ! -d "$$dir" ] || rmdir --ignore-fail-on-non-empty "$$dir"; done
+	@[ ! -d "$(DESTDIR)$(docdir)" ] || find "$(DESTDIR)$(docdir)" -depth -type d -empty -delete
 	@[ ! -e "$(DESTDIR)$(confdir)/proofproxy.conf.new" ] || rm -f "$(DESTDIR)$(confdir)/proofproxy.conf.new"
 	@[ ! -d "$(DESTDIR)$(confdir)" ] || echo "  left: $(DESTDIR)$(confdir), with your configuration and tokens"
 

@@ -90,7 +90,7 @@ class Service:
             return client.get(target, fields=["Connection: close"])
 
     def calls_work(self, port=8780):
-        """The call arrives with the token attached: this transaction is unknown, which only an accepted caller hears."""
+        """The call arrives with the token attached: only an accepted caller hears that this transaction is unknown."""
         answer = self.get(port=port)
         assert answer is not None and answer.status == 404, answer
         assert answer.field("Proxy-Status") is None, answer
