@@ -274,9 +274,10 @@ static const char *check_base_url(struct str text, struct base_url *out, struct 
     out->port = out->tls ? 443 : 80;
     if (e->port.p != NULL && !parse_port(e->port, &out->port))
         return port_phrase;
+    fault = prefix->n == 0 ? NULL : value_url_path_fault(*prefix);
     if (prefix->n > 0 && prefix->p[prefix->n - 1] == '/')
         prefix->n--;
-    return prefix->n == 0 ? NULL : value_url_path_fault(*prefix);
+    return fault;
 }
 
 /* Is this host, by its spelling alone, this machine? */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define HEADER_NAME_MAX    64u        /* bytes of the name in require_header */
 #define ACCOUNT_BUFFER_MAX (1u << 20) /* bytes: a group with very many members */
 
 static bool is_digit(char c)
@@ -340,13 +341,17 @@ static bool is_reserved_field(struct str name)
         "Via",
     };
     static const char *const prefixes[] = {"X-Forwarded-", "Sec-WebSocket-"};
+    char folded[HEADER_NAME_MAX]; /* `_` counts as `-`: some servers take the one for the other */
 
+    for (size_t i = 0; i < name.n; i++)
+        folded[i] = name.p[i] == '_' ? '-' : name.p[i];
+    struct str folded_name = {folded, name.n};
     for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++)
-        if (str_equal_nocase(name, str_of(reserved[i])))
+        if (str_equal_nocase(folded_name, str_of(reserved[i])))
             return true;
     for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
         struct str prefix = str_of(prefixes[i]);
-        if (name.n >= prefix.n && str_equal_nocase((struct str){name.p, prefix.n}, prefix))
+        if (name.n >= prefix.n && str_equal_nocase((struct str){folded, prefix.n}, prefix))
             return true;
     }
     return false;
@@ -360,7 +365,7 @@ const char *value_header_fault(struct str line, struct str *name, struct str *va
         return "expected a whole header line such as \"X-Proofproxy: yes\"";
     struct str left = {line.p, (size_t)(colon - line.p)};
     struct str right = str_trim((struct str){colon + 1, line.n - left.n - 1});
-    if (left.n == 0 || left.n > 64 || !all_of(left, "!#$&'*+-.^`|~%"))
+    if (left.n == 0 || left.n > HEADER_NAME_MAX || !all_of(left, "!#$&'*+-.^_`|~%"))
         return "the name before the colon is not that of a header field (letters, digits and \"-\", at most 64)";
     if (right.n == 0)
         return "a value is missing behind the colon: expected a whole line such as \"X-Proofproxy: yes\"";
