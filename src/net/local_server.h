@@ -42,13 +42,13 @@ struct local_server;
 struct local_server *local_server_new(struct loop *loop, local_handler handler, void *owner) PP_MUST_CHECK;
 
 /* Takes connections from that listening socket (non-blocking), which stays the caller's and must outlive the server. */
-enum pp_result local_server_listen(struct local_server *s, int fd, bool unix_socket) PP_MUST_CHECK;
+enum pp_result local_server_listen(struct local_server *s, int fd) PP_MUST_CHECK;
 
 /* To be called before every wait of the loop (loop_hooks.before_wait): runs what libmicrohttpd has left and says how
  * long the wait may last at most, in ms, -1 for ever. */
 msec local_server_before_wait(struct local_server *s);
 
-/* Cuts every connection; unanswered exchanges must have been answered before. NULL is fine. */
+/* Answers 503 where an answer is still owed (the exchange is gone then), cuts every connection. NULL is fine. */
 void local_server_free(struct local_server *s);
 
 #endif

@@ -1,0 +1,68 @@
+/* process_* from getrusage(2), getrlimit(2) and /proc/self. */
+#include "daemon/process_metrics.h"
+
+#include "base/metrics_text.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static void gauge(struct buf *out, const char *name, const char *help, double value)
+{
+    metrics_text_family(out, name, "gauge", help);
+    metrics_text_sample(out, name, NULL, 0, value);
+}
+
+/* -1 when /proc is not there. */
+static int64_t open_descriptors(void)
+{
+    int64_t n = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    if (dir == NULL)
+        return -1;
+    for (const struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir))
+        n += entry->d_name[0] != '.';
+    (void)closedir(dir);
+    return n - 1; /* the directory's own */
+}
+
+static void memory(struct buf *out)
+{
+    uint64_t virtual_pages, resident_pages;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f == NULL)
+        return;
+    if (fscanf(f, "%" SCNu64 " %" SCNu64, &virtual_pages, &resident_pages) == 2) {
+        double page = (double)sysconf(_SC_PAGESIZE);
+        gauge(out, "process_virtual_memory_bytes", "Virtual memory size in bytes.", (double)virtual_pages * page);
+        gauge(out, "process_resident_memory_bytes", "Resident memory size in bytes.", (double)resident_pages * page);
+    }
+    (void)fclose(f);
+}
+
+static double seconds(const struct timeval *t)
+{
+    return (double)t->tv_sec + (double)t->tv_usec / 1e6;
+}
+
+void process_metrics_write(struct buf *out, int64_t started)
+{
+    struct rusage usage;
+    struct rlimit files;
+    int64_t descriptors = open_descriptors();
+    if (getrusage(RUSAGE_SELF, &usage) == 0) {
+        metrics_text_family(out, "process_cpu_seconds_total", "counter",
+                            "Total user and system CPU time spent in seconds.");
+        metrics_text_sample(out, "process_cpu_seconds_total", NULL, 0,
+                            seconds(&usage.ru_utime) + seconds(&usage.ru_stime));
+    }
+    if (descriptors >= 0)
+        gauge(out, "process_open_fds", "Number of open file descriptors.", (double)descriptors);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0)
+        gauge(out, "process_max_fds", "Maximum number of open file descriptors.", (double)files.rlim_cur);
+    memory(out);
+    gauge(out, "process_start_time_seconds", "Start time of the process since unix epoch in seconds.",
+          (double)started / 1e3);
+}
