@@ -49,7 +49,7 @@ struct local_server {
     struct local_listener listeners[LIMIT_LISTENERS];
     size_t listener_count;
     unsigned connections;
-    bool paused;
+    bool paused, resumed;
     int reserve; /* given up to accept once more when the process has no descriptor left; -1: given up */
     struct timer resume;
     struct local_exchange *suspended;
@@ -117,6 +117,7 @@ void local_exchange_answer(struct local_exchange *x, struct local_reply *reply)
     if (x->next != NULL)
         x->next->prev = x->prev;
     MHD_resume_connection(x->connection);
+    x->server->resumed = true; /* without a thread of its own libmicrohttpd tells nobody: see before_wait */
 }
 
 /* --- a connection's life --- */
@@ -367,6 +368,10 @@ msec local_server_before_wait(struct local_server *s)
 {
     for (int i = 0; i < RUNS_PER_TURN; i++) {
         unsigned MHD_LONG_LONG timeout;
+        if (s->resumed) {
+            s->resumed = false;
+            (void)MHD_run(s->mhd);
+        }
         if (MHD_get_timeout(s->mhd, &timeout) != MHD_YES)
             return -1;
         if (timeout > 0)
