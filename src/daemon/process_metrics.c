@@ -4,8 +4,8 @@
 #include "base/metrics_text.h"
 
 #include <dirent.h>
-#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -28,18 +28,26 @@ static int64_t open_descriptors(void)
     return n - 1; /* the directory's own */
 }
 
+/* The first two numbers of /proc/self/statm (proc(5)): pages of the address space, pages in memory. */
 static void memory(struct buf *out)
 {
-    uint64_t virtual_pages, resident_pages;
+    char text[128], *end;
     FILE *f = fopen("/proc/self/statm", "re");
     if (f == NULL)
         return;
-    if (fscanf(f, "%" SCNu64 " %" SCNu64, &virtual_pages, &resident_pages) == 2) {
-        double page = (double)sysconf(_SC_PAGESIZE);
-        gauge(out, "process_virtual_memory_bytes", "Virtual memory size in bytes.", (double)virtual_pages * page);
-        gauge(out, "process_resident_memory_bytes", "Resident memory size in bytes.", (double)resident_pages * page);
-    }
+    size_t n = fread(text, 1, sizeof text - 1, f);
     (void)fclose(f);
+    text[n] = '\0';
+    double page = (double)sysconf(_SC_PAGESIZE);
+    unsigned long long virtual_pages = strtoull(text, &end, 10);
+    if (end == text)
+        return;
+    const char *rest = end;
+    unsigned long long resident_pages = strtoull(rest, &end, 10);
+    if (end == rest)
+        return;
+    gauge(out, "process_virtual_memory_bytes", "Virtual memory size in bytes.", (double)virtual_pages * page);
+    gauge(out, "process_resident_memory_bytes", "Resident memory size in bytes.", (double)resident_pages * page);
 }
 
 static double seconds(const struct timeval *t)

@@ -1,6 +1,6 @@
 /* A snapshot of a made-up daemon, for the tests of everything that shows one. */
-#ifndef PP_TESTS_STATUS_SAMPLE_H
-#define PP_TESTS_STATUS_SAMPLE_H
+#ifndef PP_TESTS_UNIT_STATUS_SAMPLE_H
+#define PP_TESTS_UNIT_STATUS_SAMPLE_H
 
 #include "daemon/status.h"
 
