@@ -4,8 +4,8 @@
 
 #define LIMIT_TARGET            8192u          /* bytes of a request target (path and query) */
 #define LIMIT_HEADERS           100u           /* header lines of one message, either direction */
-#define LIMIT_REQUEST_HEAD      (32u * 1024)   /* bytes of a client's request head */
-#define LIMIT_RESPONSE_HEAD     (32u * 1024)   /* bytes of an upstream response head, interim ones each */
+#define LIMIT_REQUEST_HEAD      (16u * 1024)   /* bytes of a client's request head; 431 beyond */
+#define LIMIT_RESPONSE_HEAD     (16u * 1024)   /* bytes of an upstream response head, interim ones each; 502 beyond */
 #define LIMIT_INTERIM_RESPONSES 8u             /* 1xx answers before the final one */
 #define LIMIT_CHUNK_LINE        256u           /* bytes of a chunk-size line, extensions included */
 #define LIMIT_TRAILER_BYTES     8192u          /* bytes of a trailer section, which is read and dropped */

@@ -1,0 +1,146 @@
+/* Accepting clients on shared listening sockets. */
+#include "net/acceptor.h"
+
+#include "base/limits.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ACCEPTOR_LISTENERS (LIMIT_LISTENERS * LIMIT_ENVIRONMENTS)
+#define ACCEPTOR_PER_TURN  16  /* then other work gets its turn; epoll is level-triggered here, so nothing is lost */
+#define ACCEPTOR_PAUSE     100 /* ms without accepting when even the reserve did not help */
+
+struct listening {
+    struct watch watch; /* first member: the watch is the listening */
+    struct acceptor *acceptor;
+    void *tag;
+};
+
+struct acceptor {
+    struct loop *loop;
+    struct acceptor_handlers handlers;
+    int reserve; /* an open descriptor to give up in need; -1 while it is given up */
+    struct timer pause;
+    uint64_t starved;
+    struct log_limit warned;
+    struct listening listening[ACCEPTOR_LISTENERS];
+};
+
+static int open_reserve(void)
+{
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+struct acceptor *acceptor_new(struct loop *loop, const struct acceptor_handlers *handlers)
+{
+    struct acceptor *a = calloc(1, sizeof *a);
+    if (a == NULL)
+        return NULL;
+    a->loop = loop;
+    a->handlers = *handlers;
+    a->reserve = open_reserve();
+    for (size_t i = 0; i < ACCEPTOR_LISTENERS; i++) {
+        a->listening[i].watch.fd = -1;
+        a->listening[i].acceptor = a;
+    }
+    if (a->reserve < 0) {
+        free(a);
+        return NULL;
+    }
+    return a;
+}
+
+void acceptor_free(struct acceptor *a)
+{
+    if (a == NULL)
+        return;
+    for (size_t i = 0; i < ACCEPTOR_LISTENERS; i++)
+        loop_unwatch(a->loop, &a->listening[i].watch);
+    timer_stop(a->loop, &a->pause);
+    if (a->reserve >= 0)
+        close(a->reserve);
+    free(a);
+}
+
+static void resume_listening(struct timer *t)
+{
+    struct acceptor *a = (struct acceptor *)((char *)t - offsetof(struct acceptor, pause));
+    if (a->reserve < 0)
+        a->reserve = open_reserve();
+    for (size_t i = 0; i < ACCEPTOR_LISTENERS; i++)
+        if (a->listening[i].watch.fd >= 0)
+            (void)loop_rewatch(a->loop, &a->listening[i].watch, EPOLLIN); /* the kernel took these bits before */
+}
+
+/* No descriptor is left: turn the first in line away by way of the reserve, and rest a while. */
+static void turn_one_away(struct acceptor *a, int listen_fd)
+{
+    unsigned held_back;
+    a->starved++;
+    if (log_allowed(&a->warned, 10000, &held_back))
+        log_warning("listener", NULL,
+                    "no file descriptor left for a new client, turning clients away; raise LimitNOFILE (%u such "
+                    "warnings held back)",
+                    held_back);
+    if (a->reserve >= 0) {
+        close(a->reserve);
+        int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0)
+            close(fd);
+        a->reserve = open_reserve();
+    }
+    if (timer_set(a->loop, &a->pause, clock_now() + ACCEPTOR_PAUSE, resume_listening) != PP_OK)
+        return; /* not paused then: the next turn tries again */
+    for (size_t i = 0; i < ACCEPTOR_LISTENERS; i++)
+        if (a->listening[i].watch.fd >= 0)
+            (void)loop_rewatch(a->loop, &a->listening[i].watch, 0);
+}
+
+static void listening_ready(struct watch *w, uint32_t events)
+{
+    struct listening *l = (struct listening *)w;
+    struct acceptor *a = l->acceptor;
+    (void)events;
+    for (int i = 0; i < ACCEPTOR_PER_TURN && w->fd >= 0; i++) {
+        int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            a->handlers.accepted(a->handlers.owner, l->tag, fd);
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            turn_one_away(a, w->fd);
+            return;
+        } else if (errno != ECONNABORTED && errno != EINTR && errno != EPROTO) {
+            return; /* EAGAIN: another worker was quicker, or the queue is empty */
+        }
+    }
+}
+
+enum pp_result acceptor_add(struct acceptor *a, int listen_fd, void *tag)
+{
+    for (size_t i = 0; i < ACCEPTOR_LISTENERS; i++) {
+        struct listening *l = &a->listening[i];
+        if (l->watch.fd >= 0)
+            continue;
+        l->tag = tag;
+        /* Level-triggered without EPOLLEXCLUSIVE: that cannot be modified later, and a shared accept queue is short of
+         * work for a second worker only when the first one was quick enough. */
+        return loop_watch(a->loop, &l->watch, listen_fd, EPOLLIN, listening_ready);
+    }
+    return PP_LIMIT;
+}
+
+void acceptor_remove(struct acceptor *a, int listen_fd)
+{
+    for (size_t i = 0; i < ACCEPTOR_LISTENERS; i++)
+        if (a->listening[i].watch.fd == listen_fd)
+            loop_unwatch(a->loop, &a->listening[i].watch);
+}
+
+uint64_t acceptor_starved(const struct acceptor *a)
+{
+    return a->starved;
+}

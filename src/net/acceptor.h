@@ -1,0 +1,31 @@
+/* Accepting clients: accept4(2) in the worker's loop, surviving the lack of descriptors.
+ *
+ * Listening descriptors are shared by all workers, owned by the caller. Loop thread only. */
+#ifndef PP_NET_ACCEPTOR_H
+#define PP_NET_ACCEPTOR_H
+
+#include "net/loop.h"
+
+struct acceptor;
+
+struct acceptor_handlers {
+    /* A new client: the descriptor is the callee's, non-blocking and close-on-exec. `tag` is that of the listener. */
+    void (*accepted)(void *owner, void *tag, int fd);
+    void *owner;
+};
+
+/* Holds a reserve descriptor from now on: when accept4 says EMFILE or ENFILE it is given up for a moment, to accept and
+ * at once close the waiting client, so that it learns of it and the backlog does not wedge. */
+struct acceptor *acceptor_new(struct loop *loop, const struct acceptor_handlers *handlers) PP_MUST_CHECK;
+/* Stops listening everywhere; the descriptors stay open. */
+void acceptor_free(struct acceptor *a);
+
+/* Starts to accept on a listening socket. PP_LIMIT past LIMIT_LISTENERS * LIMIT_ENVIRONMENTS. */
+enum pp_result acceptor_add(struct acceptor *a, int listen_fd, void *tag) PP_MUST_CHECK;
+/* Stops accepting on it. Nothing happens when it is not known. */
+void acceptor_remove(struct acceptor *a, int listen_fd);
+
+/* How often accept had to be paused or a client turned away for want of descriptors. */
+uint64_t acceptor_starved(const struct acceptor *a);
+
+#endif

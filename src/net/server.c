@@ -1,0 +1,723 @@
+/* Clients' connections and requests by libmicrohttpd, in external epoll mode on the worker's loop. */
+#include "net/server.h"
+
+#include "base/limits.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <microhttpd.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* A connection's memory in libmicrohttpd holds a request's head, one record per header line, and the answer's head. */
+#define SERVER_CONNECTION_MEMORY (48u * 1024)
+#define SERVER_HEADER_RECORD     64u /* at most what libmicrohttpd keeps for each header line or query argument */
+#define SERVER_STREAM_BLOCK      (32u * 1024)
+#define SERVER_LINGER            1000 /* ms to read on after a refusal in the midst of a body, so that it is seen */
+#define SERVER_SPARE_REQUESTS    64u
+
+enum phase {
+    PHASE_IDLE,  /* between requests */
+    PHASE_HEAD,  /* a request's first byte was seen (or the client has just come) */
+    PHASE_BODY,  /* the head is complete, the body is not */
+    PHASE_WAIT,  /* complete; the exchange owes an answer */
+    PHASE_REPLY, /* the answer is on its way */
+    PHASE_LINGER /* refused in the midst of a body */
+};
+
+struct server_connection {
+    struct watch watch; /* first member; edge-triggered: arrival of bytes, and the client's going */
+    struct timer timer; /* fires at or before `deadline`; moved only when it must come earlier */
+    msec deadline;
+    enum phase phase;
+    bool unix_socket;
+    bool client_ended;  /* EPOLLRDHUP was seen: it sends no more, and may be gone altogether */
+    bool reading_ended; /* by ourselves, so that EPOLLRDHUP says nothing about the client */
+    enum refusal refused;
+    struct server *server;
+    struct MHD_Connection *mhd;
+    struct server_request *request;
+    struct server_timeouts timeouts;
+    void *context;
+    struct server_connection *next, *prev;
+};
+
+struct server_request {
+    struct server_connection *connection;
+    void *exchange;
+    struct MHD_Response *pending; /* built, not queued yet */
+    unsigned status;
+    size_t head_bytes; /* what the head and its records take of the connection's memory */
+    int64_t started_usec;
+    struct str target;
+    bool begun, complete, suspended, answered, streaming, cut;
+    void (*upgraded)(void *owner, int fd, struct str early);
+    void *upgrade_owner;
+    struct server_request *next_spare;
+    struct header_list headers;
+};
+
+struct server {
+    struct loop *loop;
+    struct MHD_Daemon *mhd;
+    struct watch mhd_watch; /* libmicrohttpd's own epoll descriptor, level-triggered inside ours */
+    struct server_limits limits;
+    struct server_handlers handlers;
+    struct server_connection *connections;
+    unsigned connection_count;
+    bool draining;
+    bool ready; /* libmicrohttpd has events to look at */
+    struct server_request *spare;
+    unsigned spare_count;
+};
+
+/* --- deadlines --- */
+
+static void connection_late(struct timer *t);
+
+static void connection_expect(struct server_connection *c, enum phase phase, msec within)
+{
+    c->phase = phase;
+    c->deadline = within <= 0 ? MSEC_NEVER : clock_now() + within;
+    if (c->deadline != MSEC_NEVER && (!timer_armed(&c->timer) || c->timer.due > c->deadline))
+        if (timer_set(c->server->loop, &c->timer, c->deadline, connection_late) != PP_OK)
+            (void)shutdown(c->watch.fd, SHUT_RDWR); /* no memory to watch over it: better none than one without end */
+}
+
+/* The daemon's own answer written past libmicrohttpd, at points where that has nothing of its own to write. Best
+ * effort: the connection ends anyway. */
+static void write_refusal(int fd, enum refusal refusal)
+{
+    const struct reply_rule *rule = reply_rule(refusal);
+    struct buf body, all;
+    char proxy_status[96];
+    buf_init(&body, 2048);
+    buf_init(&all, 4096);
+    reply_proxy_status(refusal, proxy_status);
+    if (reply_body(&body, refusal, "", SENT_NO) == PP_OK) {
+        buf_printf(&all,
+                   "HTTP/1.1 %d Refused\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+                   "Proxy-Status: %s\r\nConnection: close\r\n\r\n",
+                   rule->status, buf_len(&body), proxy_status);
+        buf_append_str(&all, buf_str(&body));
+        if (!all.failed)
+            (void)!send(fd, all.data, buf_len(&all), MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    buf_free(&body);
+    buf_free(&all);
+}
+
+static void connection_late(struct timer *t)
+{
+    struct server_connection *c = (struct server_connection *)((char *)t - offsetof(struct server_connection, timer));
+    struct server *s = c->server;
+    if (c->deadline > clock_now()) { /* it moved further off in the meantime */
+        if (c->deadline != MSEC_NEVER && timer_set(s->loop, t, c->deadline, connection_late) != PP_OK)
+            (void)shutdown(c->watch.fd, SHUT_RDWR);
+        return;
+    }
+    switch (c->phase) {
+    case PHASE_HEAD:
+        c->refused = REFUSAL_TIMEOUT;
+        write_refusal(c->watch.fd, REFUSAL_TIMEOUT);
+        (void)shutdown(c->watch.fd, SHUT_RDWR); /* libmicrohttpd sees the end and closes */
+        break;
+    case PHASE_BODY:
+        s->handlers.late(c->request->exchange);
+        break;
+    case PHASE_IDLE:
+    case PHASE_LINGER:
+        (void)shutdown(c->watch.fd, SHUT_RDWR);
+        break;
+    case PHASE_WAIT: /* the exchange has deadlines of its own */
+        break;
+    case PHASE_REPLY:
+        server_cut(c->request);
+        break;
+    }
+}
+
+/* The client may finish what it has sent already, and no more: what waits in the kernel is still read and answered. */
+static void connection_end_reading(struct server_connection *c)
+{
+    c->reading_ended = true;
+    (void)shutdown(c->watch.fd, SHUT_RD);
+}
+
+/* The client sends no more. Has it gone, or does it merely say that its request was all (nc -N does)? A request that is
+ * not suspended is left to libmicrohttpd, which reads and writes by itself and finds out. */
+static void connection_check_client(struct server_connection *c)
+{
+    struct server_request *r = c->request;
+    if (r == NULL || !r->suspended || r->cut)
+        return;
+    struct pollfd p = {.fd = c->watch.fd, .events = POLLRDHUP};
+    bool closed = poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR)) != 0; /* both directions are over */
+    if (!closed && (c->reading_ended || c->unix_socket || !peer_is_gone(c->watch.fd)))
+        return;
+    c->server->handlers.gone(r->exchange);
+    server_cut(r);
+}
+
+/* --- requests --- */
+
+static struct server_request *request_new(struct server *s)
+{
+    struct server_request *r = s->spare;
+    if (r != NULL) {
+        s->spare = r->next_spare;
+        s->spare_count--;
+        memset(r, 0, offsetof(struct server_request, headers)); /* the list of headers is filled anew anyway */
+        r->headers.count = 0;
+        return r;
+    }
+    return calloc(1, sizeof *r);
+}
+
+static void request_free(struct server *s, struct server_request *r)
+{
+    if (r->pending != NULL)
+        MHD_destroy_response(r->pending);
+    if (s->spare_count < SERVER_SPARE_REQUESTS) {
+        r->next_spare = s->spare;
+        s->spare = r;
+        s->spare_count++;
+        return;
+    }
+    free(r);
+}
+
+static struct server_connection *connection_of(struct MHD_Connection *mhd)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info == NULL ? NULL : info->socket_context;
+}
+
+/* The request line was parsed; `uri` is the raw target, about to be decoded in place elsewhere. */
+static void *request_line(void *cls, const char *uri, struct MHD_Connection *mhd)
+{
+    struct server_connection *c = connection_of(mhd);
+    (void)cls;
+    if (c == NULL || c->request != NULL)
+        return NULL;
+    struct server_request *r = request_new(c->server);
+    if (r == NULL)
+        return NULL;
+    r->connection = c;
+    r->started_usec = clock_usec();
+    r->target = str_of(uri == NULL ? "" : uri);
+    c->request = r;
+    if (c->phase != PHASE_HEAD)
+        connection_expect(c, PHASE_HEAD, c->timeouts.header);
+    return r;
+}
+
+struct head_scan {
+    struct server_request *request;
+    const char *expected; /* where the next line must begin for the head to be exact */
+    size_t cookie_bytes;
+    bool exact, full;
+};
+
+static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const char *name, size_t name_size,
+                                   const char *value, size_t value_size)
+{
+    struct head_scan *scan = cls;
+    (void)kind;
+    if (name == NULL)
+        return MHD_YES;
+    struct str v = {value, value == NULL ? 0 : value_size};
+    if (name != scan->expected || value == NULL) {
+        scan->exact = false;
+    } else {
+        const char *p = name + name_size + 1; /* past the colon, which was made a NUL */
+        while (p < value && (*p == ' ' || *p == '\t'))
+            p++;
+        if (p != value)
+            scan->exact = false;
+        scan->expected = value + value_size + 2; /* past CR and LF */
+    }
+    if (name_size == 6 && strncasecmp(name, "cookie", 6) == 0)
+        scan->cookie_bytes += value_size + SERVER_HEADER_RECORD;
+    if (!headers_add(&scan->request->headers, (struct str){name, name_size}, str_trim(v)))
+        scan->full = true;
+    return MHD_YES;
+}
+
+/* libmicrohttpd 0.9.75 parses in place and alters heads silently: it ends values at a NUL, glues folded lines to the
+ * header's name, takes bare LF and runs of blanks. Each such step leaves a gap: in an exactly understood head, method,
+ * target, version and every line follow each other at the distance HTTP/1.1 prescribes, up to the head's very end. Only
+ * pointers that the library hands out are compared; a library that lays them out otherwise makes every head inexact, so
+ * that the tests fail and nothing slips through. */
+static bool scan_head(struct MHD_Connection *mhd, struct server_request *r, const char *method, const char *version,
+                      struct server_head *head)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    struct head_scan scan = {.request = r, .expected = version + strlen(version) + 2, .exact = true};
+    size_t size = info == NULL ? 0 : info->header_size;
+    scan.exact = r->target.p == method + strlen(method) + 1 && version == r->target.p + r->target.n + 1;
+    (void)MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, take_header, &scan);
+    if (scan.expected + 2 != method + size)
+        scan.exact = false;
+
+    size_t arguments = 0;
+    for (size_t i = 0; i < r->target.n; i++)
+        arguments += r->target.p[i] == '&' || r->target.p[i] == '?';
+    r->head_bytes = size + (r->headers.count + arguments) * SERVER_HEADER_RECORD + scan.cookie_bytes * 2;
+    head->too_large = scan.full || size > LIMIT_REQUEST_HEAD;
+    return scan.exact;
+}
+
+static enum MHD_Result first_call(struct MHD_Connection *mhd, struct server_request *r, const char *method,
+                                  const char *version)
+{
+    struct server_connection *c = r->connection;
+    struct server_head head = {.method = str_of(method), .version = str_of(version)};
+    r->begun = true;
+    head.exact = scan_head(mhd, r, method, version, &head);
+    head.target = r->target;
+    head.headers = &r->headers;
+    head.started_usec = r->started_usec;
+    head.body_follows = headers_count(&r->headers, STR("transfer-encoding")) > 0;
+    const struct header *length = headers_find(&r->headers, STR("content-length"), 0);
+    if (length != NULL && !str_equal(length->value, STR("0")))
+        head.body_follows = true;
+    connection_expect(c, PHASE_BODY, c->timeouts.body);
+    r->exchange = c->server->handlers.begin(r, &head);
+    if (r->exchange == NULL)
+        return MHD_NO;
+    if (r->pending != NULL && head.body_follows) { /* refused before its body: answer now, take nothing of it, close */
+        enum MHD_Result queued = MHD_queue_response(mhd, r->status, r->pending);
+        return queued;
+    }
+    return MHD_YES; /* without a body the last call follows at once; an answer queued here would cost the connection */
+}
+
+static enum MHD_Result last_call(struct MHD_Connection *mhd, struct server_request *r)
+{
+    struct server_connection *c = r->connection;
+    if (!r->complete) {
+        r->complete = true;
+        if (!r->answered)
+            connection_expect(c, PHASE_WAIT, 0);
+        if (!r->answered)
+            c->server->handlers.complete(r->exchange);
+        if (r->cut)
+            return MHD_NO;
+    }
+    if (r->pending != NULL) {
+        connection_expect(c, PHASE_REPLY, c->timeouts.idle);
+        return MHD_queue_response(mhd, r->status, r->pending);
+    }
+    MHD_suspend_connection(mhd);
+    r->suspended = true;
+    if (c->client_ended)
+        connection_check_client(c); /* the edge came before there was anything to cancel */
+    return MHD_YES;
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                                  const char *version, const char *upload, size_t *upload_size, void **request)
+{
+    struct server_request *r = *request;
+    (void)cls;
+    (void)url;
+    if (r == NULL || r->cut)
+        return MHD_NO;
+    if (!r->begun)
+        return first_call(mhd, r, method, version);
+    if (*upload_size > 0) {
+        struct str bytes = {upload, *upload_size};
+        *upload_size = 0;
+        if (!r->answered)
+            r->connection->server->handlers.body(r->exchange, bytes);
+        return r->cut ? MHD_NO : MHD_YES;
+    }
+    if (r->connection->phase == PHASE_LINGER)
+        return MHD_NO; /* refused and read to the end: close */
+    return last_call(mhd, r);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *mhd, void **request, enum MHD_RequestTerminationCode why)
+{
+    struct server_request *r = *request;
+    (void)cls;
+    (void)mhd;
+    if (r == NULL)
+        return;
+    struct server_connection *c = r->connection;
+    *request = NULL;
+    c->request = NULL;
+    if (r->exchange != NULL)
+        c->server->handlers.finished(r->exchange, why == MHD_REQUEST_TERMINATED_COMPLETED_OK && r->answered && !r->cut);
+    request_free(c->server, r);
+    connection_expect(c, PHASE_IDLE, c->timeouts.idle);
+    if (c->server->draining)
+        connection_end_reading(c);
+}
+
+/* --- connections --- */
+
+static void connection_ready(struct watch *w, uint32_t events)
+{
+    struct server_connection *c = (struct server_connection *)w;
+    if (c->phase == PHASE_IDLE && (events & EPOLLIN))
+        connection_expect(c, PHASE_HEAD, c->timeouts.header);
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+        c->client_ended = true;
+        connection_check_client(c);
+    }
+}
+
+static void connection_unlink(struct server *s, struct server_connection *c)
+{
+    if (c->next != NULL)
+        c->next->prev = c->prev;
+    if (c->prev != NULL)
+        c->prev->next = c->next;
+    else
+        s->connections = c->next;
+    s->connection_count--;
+}
+
+static void connection_close(struct server *s, struct server_connection *c)
+{
+    void *context = c->context;
+    enum refusal refused = c->refused;
+    connection_unlink(s, c);
+    free(c);
+    s->handlers.closed(context, refused);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    struct server *s = cls;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        *context = s->connections; /* server_add put it there just now */
+        s->connections->mhd = mhd;
+        return;
+    }
+    struct server_connection *c = *context;
+    loop_unwatch(s->loop, &c->watch);
+    timer_stop(s->loop, &c->timer);
+    connection_close(s, c);
+}
+
+void server_add(struct server *s, int fd, bool unix_socket, const struct server_timeouts *timeouts, void *context)
+{
+    struct server_connection *c = s->connection_count < s->limits.connections ? calloc(1, sizeof *c) : NULL;
+    if (c == NULL || s->draining) {
+        write_refusal(fd, s->draining ? REFUSAL_DRAINING : REFUSAL_OVERLOADED);
+        free(c);
+        close(fd);
+        s->handlers.closed(context, REFUSAL_OVERLOADED);
+        return;
+    }
+    c->server = s;
+    c->unix_socket = unix_socket;
+    c->timeouts = *timeouts;
+    c->context = context;
+    c->next = s->connections;
+    if (c->next != NULL)
+        c->next->prev = c;
+    s->connections = c;
+    s->connection_count++;
+    if (loop_watch(s->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, connection_ready) != PP_OK) {
+        close(fd);
+        connection_close(s, c);
+        return;
+    }
+    connection_expect(c, PHASE_HEAD, timeouts->header);
+    /* The address is not used: who the peer is was asked before. A failure closes the descriptor, and is told by
+     * MHD_CONNECTION_NOTIFY_CLOSED only if the connection had got so far. */
+    struct sockaddr_storage address = {.ss_family = AF_UNIX};
+    if (MHD_add_connection(s->mhd, fd, (struct sockaddr *)&address, sizeof(sa_family_t)) != MHD_YES && c->mhd == NULL) {
+        loop_forget(s->loop, &c->watch);
+        timer_stop(s->loop, &c->timer);
+        connection_close(s, c);
+        return;
+    }
+    s->ready = true;
+}
+
+/* --- answers --- */
+
+static ssize_t read_stream(void *cls, uint64_t at, char *into, size_t room)
+{
+    struct server_request *r = cls;
+    struct server_connection *c = r->connection;
+    (void)at;
+    if (r->cut)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    connection_expect(c, PHASE_REPLY, c->timeouts.idle);
+    ssize_t n = c->server->handlers.read(r->exchange, into, room);
+    if (n > 0)
+        return n;
+    if (n == SERVER_LATER && !r->cut) {
+        c->deadline = MSEC_NEVER; /* it is not the client that is waited for */
+        MHD_suspend_connection(c->mhd);
+        r->suspended = true;
+        if (c->client_ended)
+            connection_check_client(c);
+        return 0;
+    }
+    return n == SERVER_END ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+/* One header line of an answer. libmicrohttpd takes no empty value; a blank one reads the same (RFC 9110 5.5). */
+static bool add_line(struct MHD_Response *response, struct str name, struct str value, size_t *bytes)
+{
+    char text[LIMIT_RESPONSE_HEAD + 2];
+    if (name.n + value.n + 2 >= sizeof text)
+        return false;
+    memcpy(text, name.p, name.n);
+    text[name.n] = '\0';
+    char *v = text + name.n + 1;
+    memcpy(v, value.n == 0 ? " " : value.p, value.n == 0 ? 1 : value.n);
+    v[value.n == 0 ? 1 : value.n] = '\0';
+    *bytes += name.n + value.n + 4;
+    return MHD_add_response_header(response, text, v) == MHD_YES;
+}
+
+static enum pp_result add_lines(struct MHD_Response *response, const struct server_request *r,
+                                const struct server_reply *reply)
+{
+    size_t bytes = 256; /* status line, Date, Connection, framing */
+    bool fine = true;
+    for (size_t i = 0; reply->headers != NULL && i < reply->headers->count && fine; i++) {
+        const struct header *h = &reply->headers->items[i];
+        if ((reply->skip == NULL || !reply->skip[i]) && !str_equal_nocase(h->name, STR("content-length")))
+            fine = add_line(response, h->name, h->value, &bytes);
+    }
+    for (size_t i = 0; i < 4 && reply->extra[i].name.n > 0 && fine; i++)
+        fine = add_line(response, reply->extra[i].name, reply->extra[i].value, &bytes);
+    if (fine && (reply->close || r->connection->server->draining))
+        fine = MHD_add_response_header(response, "Connection", "close") == MHD_YES;
+    if (!fine)
+        return PP_NOMEM;
+    /* Beyond its memory libmicrohttpd closes without a word: refuse while there is still something to say. */
+    return bytes + r->head_bytes > SERVER_CONNECTION_MEMORY * 3 / 4 ? PP_LIMIT : PP_OK;
+}
+
+static void answer(struct server_request *r)
+{
+    r->answered = true;
+    if (r->suspended) {
+        r->suspended = false;
+        MHD_resume_connection(r->connection->mhd); /* the last call comes again and queues it */
+        r->connection->server->ready = true;
+    }
+}
+
+enum pp_result server_reply(struct server_request *r, const struct server_reply *reply)
+{
+    struct MHD_Response *response;
+    bool no_body = reply->status == 204 || reply->status == 304; /* and HEAD, which libmicrohttpd knows */
+    if (reply->stream || (no_body && reply->status == 304))
+        response = MHD_create_response_from_callback(reply->length < 0 ? MHD_SIZE_UNKNOWN : (uint64_t)reply->length,
+                                                     SERVER_STREAM_BLOCK, read_stream, r, NULL);
+    else
+        response =
+            MHD_create_response_from_buffer(reply->body.n, (void *)(uintptr_t)reply->body.p, MHD_RESPMEM_MUST_COPY);
+    if (response == NULL)
+        return PP_NOMEM;
+    enum pp_result rc = add_lines(response, r, reply);
+    if (rc != PP_OK) {
+        MHD_destroy_response(response);
+        return rc;
+    }
+    r->pending = response;
+    r->status = (unsigned)reply->status;
+    r->streaming = reply->stream;
+    answer(r);
+    return PP_OK;
+}
+
+void server_wake(struct server_request *r)
+{
+    if (!r->suspended || r->cut)
+        return;
+    r->suspended = false;
+    MHD_resume_connection(r->connection->mhd);
+    r->connection->server->ready = true;
+}
+
+void server_cut(struct server_request *r)
+{
+    if (r->cut)
+        return;
+    r->cut = true;
+    (void)shutdown(r->connection->watch.fd, SHUT_RDWR);
+    r->connection->server->ready = true;
+    if (r->suspended) {
+        r->suspended = false;
+        MHD_resume_connection(r->connection->mhd);
+    }
+}
+
+void server_refuse(struct server_request *r, enum refusal refusal)
+{
+    struct server_connection *c = r->connection;
+    r->answered = true;
+    write_refusal(c->watch.fd, refusal);
+    (void)shutdown(c->watch.fd, SHUT_WR);
+    connection_expect(c, PHASE_LINGER, SERVER_LINGER);
+}
+
+static void on_upgrade(void *cls, struct MHD_Connection *mhd, void *request, const char *early, size_t early_size,
+                       MHD_socket socket, struct MHD_UpgradeResponseHandle *handle)
+{
+    struct server_request *r = cls;
+    struct server_connection *c = r->connection;
+    (void)mhd;
+    (void)request;
+    loop_unwatch(c->server->loop, &c->watch);
+    int fd = fcntl(socket, F_DUPFD_CLOEXEC, 0); /* libmicrohttpd closes its own; ours lives on without it */
+    if (fd < 0)
+        log_warning("server", NULL, "no file descriptor left for a WebSocket tunnel, closing it; raise LimitNOFILE");
+    else
+        r->upgraded(r->upgrade_owner, fd, (struct str){early, early_size});
+    (void)MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
+    c->server->ready = true;
+}
+
+enum pp_result server_upgrade(struct server_request *r, const struct server_reply *reply,
+                              void (*upgraded)(void *owner, int fd, struct str early), void *owner)
+{
+    struct MHD_Response *response = MHD_create_response_for_upgrade(on_upgrade, r);
+    if (response == NULL)
+        return PP_NOMEM;
+    enum pp_result rc = add_lines(response, r, reply);
+    if (rc == PP_OK && MHD_add_response_header(response, "Upgrade", "websocket") != MHD_YES)
+        rc = PP_NOMEM;
+    if (rc != PP_OK) {
+        MHD_destroy_response(response);
+        return rc;
+    }
+    r->upgraded = upgraded;
+    r->upgrade_owner = owner;
+    r->pending = response;
+    r->status = MHD_HTTP_SWITCHING_PROTOCOLS;
+    answer(r);
+    return PP_OK;
+}
+
+void *server_context(const struct server_request *r)
+{
+    return r->connection->context;
+}
+
+bool server_is_unix(const struct server_request *r)
+{
+    return r->connection->unix_socket;
+}
+
+/* --- the server --- */
+
+static void mhd_ready(struct watch *w, uint32_t events)
+{
+    struct server *s = (struct server *)((char *)w - offsetof(struct server, mhd_watch));
+    (void)events;
+    s->ready = true;
+}
+
+msec server_before_wait(struct server *s)
+{
+    MHD_UNSIGNED_LONG_LONG wait;
+    if (s->ready)
+        return 0;
+    return MHD_get_timeout(s->mhd, &wait) == MHD_YES ? (msec)wait : -1;
+}
+
+void server_turn(struct server *s)
+{
+    MHD_UNSIGNED_LONG_LONG wait = 1;
+    /* Its own events are edge-triggered inside ours: what it has pending shows only when asked . */
+    while (s->ready || (MHD_get_timeout(s->mhd, &wait) == MHD_YES && wait == 0)) {
+        s->ready = false;
+        wait = 1;
+        (void)MHD_run(s->mhd);
+        if (s->ready)
+            break; /* resumed within this turn: next turn, so that others get theirs */
+    }
+}
+
+static void on_panic(void *cls, const char *file, unsigned line, const char *reason)
+{
+    (void)cls;
+    (void)file;
+    log_error("server", NULL, "libmicrohttpd gave up at its line %u: %s", line,
+              reason == NULL ? "no reason given" : reason);
+    abort();
+}
+
+struct server *server_new(struct loop *loop, const struct server_limits *limits, const struct server_handlers *handlers)
+{
+    struct server *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->loop = loop;
+    s->limits = *limits;
+    s->handlers = *handlers;
+    s->mhd_watch.fd = -1;
+    MHD_set_panic_func(on_panic, NULL);
+    s->mhd = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE, 0, NULL, NULL,
+        on_request, s, MHD_OPTION_CONNECTION_LIMIT, limits->connections + 1, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)SERVER_CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_STRICT_FOR_CLIENT, 0,
+        MHD_OPTION_URI_LOG_CALLBACK, request_line, s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+    const union MHD_DaemonInfo *info = s->mhd == NULL ? NULL : MHD_get_daemon_info(s->mhd, MHD_DAEMON_INFO_EPOLL_FD);
+    if (info == NULL || loop_watch(loop, &s->mhd_watch, info->epoll_fd, EPOLLIN, mhd_ready) != PP_OK) {
+        server_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void server_free(struct server *s)
+{
+    if (s == NULL)
+        return;
+    for (struct server_connection *c = s->connections; c != NULL; c = c->next) {
+        if (c->request != NULL)
+            server_cut(c->request); /* MHD_stop_daemon aborts the process when a connection is suspended */
+        else
+            (void)shutdown(c->watch.fd, SHUT_RDWR);
+    }
+    if (s->mhd != NULL) {
+        (void)MHD_run(s->mhd);
+        loop_unwatch(s->loop, &s->mhd_watch);
+        MHD_stop_daemon(s->mhd);
+    }
+    while (s->spare != NULL) {
+        struct server_request *r = s->spare;
+        s->spare = r->next_spare;
+        free(r);
+    }
+    free(s);
+}
+
+void server_drain(struct server *s)
+{
+    s->draining = true;
+    for (struct server_connection *c = s->connections; c != NULL; c = c->next)
+        if (c->request == NULL)
+            connection_end_reading(c);
+}
+
+unsigned server_connections(const struct server *s)
+{
+    return s->connection_count;
+}
+
+const char *server_library_version(void)
+{
+    return MHD_get_version();
+}

@@ -1,0 +1,126 @@
+/* The local side of HTTP: clients' connections and requests, by libmicrohttpd in the worker's loop.
+ *
+ * The only file that knows libmicrohttpd; another front parser could take its place behind this header. What it adds to
+ * that library: an exactness check of each head (what was parsed is byte for byte what was sent), absolute deadlines,
+ * and notice of clients that go away while an answer is awaited. All calls on the loop's thread. */
+#ifndef PP_NET_SERVER_H
+#define PP_NET_SERVER_H
+
+#include "http/headers.h"
+#include "http/reply.h"
+#include "net/loop.h"
+
+#include <sys/types.h>
+
+struct server;            /* one per worker */
+struct server_connection; /* one client */
+struct server_request;    /* one request of a client, until its answer went out or one side gave up */
+
+/* A request head, complete. Views live until `finished`. */
+struct server_head {
+    struct str method, target, version; /* as sent; the target raw */
+    const struct header_list *headers;
+    bool exact;           /* false: the head holds something libmicrohttpd drops or rewrites silently (NUL, folded line,
+                             bare LF, several blanks): it must be refused with 400 */
+    bool too_large;       /* over LIMIT_HEADERS lines or LIMIT_REQUEST_HEAD bytes: must be refused with 431 */
+    bool body_follows;    /* by its framing */
+    int64_t started_usec; /* clock_usec at the end of the request line */
+};
+
+/* What a user of the server does. `exchange` is what begin returned. */
+struct server_handlers {
+    /* A head arrived. Returns the exchange, or NULL when there is no memory (the connection is then closed). It may
+     * answer at once by server_reply. */
+    void *(*begin)(struct server_request *request, const struct server_head *head);
+    /* More of the request's body. Not called any more once an answer was given. */
+    void (*body)(void *exchange, struct str bytes);
+    /* The request is complete: answer by server_reply, now or later. */
+    void (*complete)(void *exchange);
+    /* The body did not end within its time: answer by server_refuse. */
+    void (*late)(void *exchange);
+    /* The client went away while its answer was awaited or streamed. `finished` follows by itself. */
+    void (*gone)(void *exchange);
+    /* For a streamed answer: copies up to `room` bytes and returns how many; SERVER_LATER when there is nothing now
+     * (server_wake follows), SERVER_END after the last byte, SERVER_CUT when the rest will never come: the connection
+     * is then closed so that the client sees the truncation. */
+    ssize_t (*read)(void *exchange, char *into, size_t room);
+    /* The last call for this exchange. `delivered`: the whole answer was handed to the kernel. */
+    void (*finished)(void *exchange, bool delivered);
+    /* A connection is gone, after the finished of its last request: let go of the context given to server_add. A client
+     * that sent no understandable request, or was too slow with it, is named by `refused`. */
+    void (*closed)(void *context, enum refusal refused);
+};
+#define SERVER_LATER 0
+#define SERVER_END   (-1)
+#define SERVER_CUT   (-2)
+
+struct server_limits {
+    unsigned connections; /* clients at once; beyond, they get a 503 and are closed */
+};
+
+struct server *server_new(struct loop *loop, const struct server_limits *limits,
+                          const struct server_handlers *handlers) PP_MUST_CHECK;
+/* All connections must be gone or are cut here; each open exchange gets `finished`. */
+void server_free(struct server *s);
+
+/* For the loop's hooks: how long the next wait may last, and the work of a turn. */
+msec server_before_wait(struct server *s);
+void server_turn(struct server *s);
+
+/* Times of one connection, in ms. */
+struct server_timeouts {
+    msec header; /* absolute, from a request's first byte (for the first request: from the accept) to its head's end */
+    msec body;   /* absolute, from the head's end to the body's end */
+    msec idle;   /* between requests; also how long a client may take nothing of a waiting answer */
+};
+
+/* Takes over a client's descriptor (closes it in every case). `context` is handed out by server_context, and to
+ * handlers.closed exactly once, also when the connection could not be taken. */
+void server_add(struct server *s, int fd, bool unix_socket, const struct server_timeouts *timeouts, void *context);
+
+/* No new request is begun on idle connections (they are closed now), and each answer from now on says
+ * `Connection: close`. */
+void server_drain(struct server *s);
+unsigned server_connections(const struct server *s);
+
+void *server_context(const struct server_request *r);
+bool server_is_unix(const struct server_request *r);
+
+/* An answer. Views are copied before server_reply returns. */
+struct server_reply {
+    int status;
+    const struct header_list *headers; /* end-to-end ones; hop-by-hop and framing ones are left out by `skip` */
+    const bool *skip;                  /* parallel to headers->items; NULL: none */
+    struct header extra[4];            /* further lines; name.n == 0 ends them */
+    struct str body;                   /* the whole body; unused with `stream` */
+    bool stream;                       /* the body comes by handlers.read */
+    int64_t length;                    /* of a streamed body, -1 unknown; with HEAD and 304: what Content-Length says,
+                                          -1: none is sent */
+    bool close;                        /* close the connection afterwards */
+};
+
+/* Answers. Call once per request: in begin, complete or later; never in body (it then waits for the request's end by
+ * itself). PP_LIMIT: headers too large for the connection's memory. PP_NOMEM likewise leaves the request unanswered:
+ * give a smaller answer. */
+enum pp_result server_reply(struct server_request *r, const struct server_reply *reply) PP_MUST_CHECK;
+
+/* A refusal in the midst of a body: the answer is written at once, the rest of the body is read and dropped for a
+ * moment, then the connection is closed. Also ends a head or body that took too long. */
+void server_refuse(struct server_request *r, enum refusal refusal);
+
+/* After handlers.read said SERVER_LATER: there is something now. */
+void server_wake(struct server_request *r);
+
+/* Closes the client's connection now, so that it sees a truncation. `finished` follows. */
+void server_cut(struct server_request *r);
+
+/* Answers 101 with these headers (Upgrade and Connection are added) and then hands the client's descriptor over, out of
+ * libmicrohttpd: `upgraded` owns the fd; `early` are bytes that came right behind the request head. `finished` follows.
+ * A client that goes away before only gets `finished`. */
+enum pp_result server_upgrade(struct server_request *r, const struct server_reply *reply,
+                              void (*upgraded)(void *owner, int fd, struct str early), void *owner) PP_MUST_CHECK;
+
+/* "0.9.75" */
+const char *server_library_version(void);
+
+#endif
