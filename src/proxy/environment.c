@@ -1,0 +1,190 @@
+/* One environment as one worker sees it. */
+#include "proxy/environment.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ENVIRONMENT_WARM 2u /* upstream connections kept open ahead of need, per worker */
+
+/* A pool outlives a reload that does not change the way upstream. */
+struct pool_holder {
+    unsigned refs;
+    struct upstream_pool *pool;
+};
+
+struct environment_shared *environment_shared_new(void)
+{
+    struct environment_shared *s = calloc(1, sizeof *s);
+    if (s != NULL)
+        atomic_init(&s->refs, 1);
+    return s;
+}
+
+struct environment_shared *environment_shared_ref(struct environment_shared *s)
+{
+    atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+    return s;
+}
+
+void environment_shared_unref(struct environment_shared **s)
+{
+    if (*s != NULL && atomic_fetch_sub_explicit(&(*s)->refs, 1, memory_order_acq_rel) == 1)
+        free(*s);
+    *s = NULL;
+}
+
+struct environment *environment_ref(struct environment *e)
+{
+    e->refs++;
+    return e;
+}
+
+void environment_unref(struct environment **e)
+{
+    struct environment *gone = *e;
+    *e = NULL;
+    if (gone == NULL || --gone->refs > 0)
+        return;
+    environment_settings_unref(&gone->settings);
+    environment_shared_unref(&gone->shared);
+    token_store_free(gone->tokens);
+    free(gone->name);
+    free(gone);
+}
+
+struct environment_settings *environment_settings_ref(struct environment_settings *s)
+{
+    s->refs++;
+    return s;
+}
+
+static void holder_unref(struct pool_holder *h)
+{
+    if (h == NULL || --h->refs > 0)
+        return;
+    upstream_pool_close(h->pool);
+    free(h);
+}
+
+void environment_settings_unref(struct environment_settings **s)
+{
+    struct environment_settings *gone = *s;
+    *s = NULL;
+    if (gone == NULL || --gone->refs > 0)
+        return;
+    holder_unref(gone->holder);
+    config_unref(&gone->config);
+    free(gone);
+}
+
+struct environment *environment_new(struct worker *worker, const char *name, unsigned metrics_index,
+                                    struct environment_shared *shared, const struct environment_config *config)
+{
+    struct token_store_policy policy = {config->old_token_grace, config->probe_interval};
+    struct environment *e = calloc(1, sizeof *e);
+    if (e == NULL)
+        return NULL;
+    e->worker = worker;
+    e->refs = 1;
+    e->metrics_index = metrics_index;
+    e->shared = environment_shared_ref(shared);
+    e->name = strdup(name);
+    e->tokens = token_store_new(&policy);
+    if (e->name == NULL || e->tokens == NULL)
+        environment_unref(&e);
+    return e;
+}
+
+static void fill_policy(struct admission_policy *p, const struct environment_config *e)
+{
+    *p = (struct admission_policy){
+        .allowed_paths = e->allowed_paths.items,
+        .allowed_paths_count = e->allowed_paths.count,
+        .allowed_hosts = e->allowed_hosts.items,
+        .allowed_hosts_count = e->allowed_hosts.count,
+        .allowed_origins = e->allowed_origins.items,
+        .allowed_origins_count = e->allowed_origins.count,
+        .require_name = e->require_name,
+        .require_value = e->require_value,
+        .refuse_forwarded = e->refuse_forwarded,
+        .reject_authorization = e->reject_authorization,
+        .max_body = e->max_body,
+    };
+}
+
+static bool same_list(const struct str_list *a, const struct str_list *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (size_t i = 0; i < a->count; i++)
+        if (!str_equal(a->items[i], b->items[i]))
+            return false;
+    return true;
+}
+
+/* Does the way upstream stay as it was, so that its warm connections can stay too? */
+static bool same_road(const struct environment_config *a, const struct environment_config *b)
+{
+    return strcmp(a->base_url.text, b->base_url.text) == 0 && strcmp(a->ca_file, b->ca_file) == 0 &&
+           strcmp(a->tls_min_version, b->tls_min_version) == 0 && same_list(&a->pinned_spki, &b->pinned_spki) &&
+           strcmp(a->egress_proxy, b->egress_proxy) == 0 && strcmp(a->egress_interface, b->egress_interface) == 0 &&
+           a->connect_timeout == b->connect_timeout;
+}
+
+static struct pool_holder *holder_new(struct environment *e, struct loop *loop, const struct environment_config *ec,
+                                      struct upstream_tls *tls)
+{
+    struct upstream_settings road = {
+        .environment = e->name,
+        .host = ec->base_url.host,
+        .port = ec->base_url.port,
+        .tls = ec->base_url.tls,
+        .ca_file = ec->ca_file,
+        .tls_min_version = ec->tls_min_version,
+        .pinned_spki = ec->pinned_spki.items,
+        .pinned_count = ec->pinned_spki.count,
+        .proxy = ec->egress_proxy,
+        .interface = ec->egress_interface,
+        .connect_timeout = ec->connect_timeout,
+        .warm = ENVIRONMENT_WARM,
+    };
+    struct pool_holder *h = calloc(1, sizeof *h);
+    if (h == NULL)
+        return NULL;
+    h->refs = 1;
+    h->pool = upstream_pool_new(loop, &road, tls);
+    if (h->pool == NULL) {
+        free(h);
+        return NULL;
+    }
+    return h;
+}
+
+enum pp_result environment_configure(struct environment *e, struct loop *loop, struct config *config,
+                                     const struct environment_config *ec, struct upstream_tls *tls)
+{
+    struct environment_settings *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return PP_NOMEM;
+    if (e->settings != NULL && same_road(e->settings->e, ec)) {
+        s->holder = e->settings->holder;
+        s->holder->refs++;
+    } else {
+        s->holder = holder_new(e, loop, ec, tls);
+        if (s->holder == NULL) {
+            free(s);
+            return PP_NOMEM;
+        }
+    }
+    struct token_store_policy policy = {ec->old_token_grace, ec->probe_interval};
+    s->refs = 1;
+    s->config = config_ref(config);
+    s->e = ec;
+    s->pool = s->holder->pool;
+    s->timeouts = (struct server_timeouts){ec->header_timeout, ec->body_timeout, ec->client_idle_timeout};
+    fill_policy(&s->policy, ec);
+    token_store_set_policy(e->tokens, &policy);
+    environment_settings_unref(&e->settings);
+    e->settings = s;
+    return PP_OK;
+}

@@ -1,0 +1,67 @@
+/* One environment as one worker sees it: its config, its pool, its replica of the token store, what is under way.
+ *
+ * Lives as long as the worker knows the name; a reload replaces its `settings`, and exchanges keep those they began with.
+ * Worker's thread only, but for the counters shared among workers. */
+#ifndef PP_PROXY_ENVIRONMENT_H
+#define PP_PROXY_ENVIRONMENT_H
+
+#include "config/config.h"
+#include "http/admission.h"
+#include "net/server.h"
+#include "net/upstream.h"
+#include "proxy/retry.h"
+#include "token/store.h"
+
+#include <stdatomic.h>
+
+struct worker;
+
+/* What all workers together count, so that max_inflight and max_websockets hold for the environment. Any thread. */
+struct environment_shared {
+    atomic_uint refs;
+    atomic_uint inflight;
+    atomic_uint websockets;
+};
+struct environment_shared *environment_shared_new(void) PP_MUST_CHECK;
+struct environment_shared *environment_shared_ref(struct environment_shared *s);
+void environment_shared_unref(struct environment_shared **s);
+
+/* One generation of an environment's config in one worker; counted by the exchanges that use it. */
+struct environment_settings {
+    unsigned refs;
+    struct config *config; /* a reference */
+    const struct environment_config *e;
+    struct admission_policy policy;
+    struct server_timeouts timeouts;
+    struct pool_holder *holder;
+    struct upstream_pool *pool; /* the holder's */
+};
+
+struct environment {
+    struct worker *worker;
+    char *name;
+    unsigned refs;          /* its clients', and the worker's own while it is configured */
+    unsigned metrics_index; /* base/metrics.h */
+    struct environment_settings *settings;
+    struct environment_shared *shared;
+    struct token_store *tokens;
+    struct retry_budget budget;
+    struct environment *next;
+};
+
+struct environment_settings *environment_settings_ref(struct environment_settings *s);
+void environment_settings_unref(struct environment_settings **s);
+struct environment *environment_ref(struct environment *e);
+void environment_unref(struct environment **e);
+
+/* A new environment without tokens and settings. NULL: out of memory. */
+struct environment *environment_new(struct worker *worker, const char *name, unsigned metrics_index,
+                                    struct environment_shared *shared,
+                                    const struct environment_config *config) PP_MUST_CHECK;
+
+/* Takes up a config: new settings, and a new pool if the way upstream changed. The old settings go when their last
+ * exchange ends. PP_NOMEM changes nothing. */
+enum pp_result environment_configure(struct environment *e, struct loop *loop, struct config *config,
+                                     const struct environment_config *ec, struct upstream_tls *tls) PP_MUST_CHECK;
+
+#endif
