@@ -54,11 +54,14 @@ struct server_request {
     unsigned status;
     size_t head_bytes; /* what the head and its records take of the connection's memory */
     int64_t started_usec;
-    struct str target;
+    const char *raw;   /* where the target stands in libmicrohttpd's memory, which decodes it in place */
+    struct str target; /* our copy of it, as it was sent */
     bool begun, complete, suspended, answered, streaming, cut;
     void (*upgraded)(void *owner, int fd, struct str early);
     void *upgrade_owner;
     struct server_request *next_spare;
+    /* from here on filled anew, not zeroed, when a spare one is used again */
+    char short_target[192];
     struct header_list headers;
 };
 
@@ -70,6 +73,7 @@ struct server {
     struct server_handlers handlers;
     struct server_connection *connections;
     unsigned connection_count;
+    struct server_connection *adding; /* the connection being given to libmicrohttpd right now */
     bool draining;
     bool ready; /* libmicrohttpd has events to look at */
     struct server_request *spare;
@@ -172,7 +176,7 @@ static struct server_request *request_new(struct server *s)
     if (r != NULL) {
         s->spare = r->next_spare;
         s->spare_count--;
-        memset(r, 0, offsetof(struct server_request, headers)); /* the list of headers is filled anew anyway */
+        memset(r, 0, offsetof(struct server_request, short_target));
         r->headers.count = 0;
         return r;
     }
@@ -183,6 +187,8 @@ static void request_free(struct server *s, struct server_request *r)
 {
     if (r->pending != NULL)
         MHD_destroy_response(r->pending);
+    if (r->target.p != r->short_target)
+        free((void *)(uintptr_t)r->target.p);
     if (s->spare_count < SERVER_SPARE_REQUESTS) {
         r->next_spare = s->spare;
         s->spare = r;
@@ -210,7 +216,15 @@ static void *request_line(void *cls, const char *uri, struct MHD_Connection *mhd
         return NULL;
     r->connection = c;
     r->started_usec = clock_usec();
-    r->target = str_of(uri == NULL ? "" : uri);
+    r->raw = uri == NULL ? "" : uri;
+    size_t n = strlen(r->raw);
+    char *copy = n <= sizeof r->short_target ? r->short_target : malloc(n);
+    if (copy == NULL) {
+        request_free(c->server, r);
+        return NULL;
+    }
+    memcpy(copy, r->raw, n);
+    r->target = (struct str){copy, n};
     c->request = r;
     if (c->phase != PHASE_HEAD)
         connection_expect(c, PHASE_HEAD, c->timeouts.header);
@@ -260,7 +274,7 @@ static bool scan_head(struct MHD_Connection *mhd, struct server_request *r, cons
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     struct head_scan scan = {.request = r, .expected = version + strlen(version) + 2, .exact = true};
     size_t size = info == NULL ? 0 : info->header_size;
-    scan.exact = r->target.p == method + strlen(method) + 1 && version == r->target.p + r->target.n + 1;
+    scan.exact = r->raw == method + strlen(method) + 1 && version == r->raw + r->target.n + 1;
     (void)MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, take_header, &scan);
     if (scan.expected + 2 != method + size)
         scan.exact = false;
@@ -399,11 +413,13 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 {
     struct server *s = cls;
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-        *context = s->connections; /* server_add put it there just now */
-        s->connections->mhd = mhd;
+        *context = s->adding;
+        s->adding->mhd = mhd;
         return;
     }
     struct server_connection *c = *context;
+    if (c == s->adding)
+        s->adding = NULL;
     loop_unwatch(s->loop, &c->watch);
     timer_stop(s->loop, &c->timer);
     connection_close(s, c);
@@ -437,12 +453,14 @@ void server_add(struct server *s, int fd, bool unix_socket, const struct server_
     /* The address is not used: who the peer is was asked before. A failure closes the descriptor, and is told by
      * MHD_CONNECTION_NOTIFY_CLOSED only if the connection had got so far. */
     struct sockaddr_storage address = {.ss_family = AF_UNIX};
-    if (MHD_add_connection(s->mhd, fd, (struct sockaddr *)&address, sizeof(sa_family_t)) != MHD_YES && c->mhd == NULL) {
+    s->adding = c;
+    if (MHD_add_connection(s->mhd, fd, (struct sockaddr *)&address, sizeof(sa_family_t)) != MHD_YES &&
+        s->adding != NULL) {
         loop_forget(s->loop, &c->watch);
         timer_stop(s->loop, &c->timer);
         connection_close(s, c);
-        return;
     }
+    s->adding = NULL;
     s->ready = true;
 }
 

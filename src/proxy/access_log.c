@@ -1,0 +1,39 @@
+/* The access log: one line per exchange, gathered during a turn and written at its end. */
+#include "proxy/exchange.h"
+
+#include <stdio.h>
+
+void access_log_write(struct exchange *ex)
+{
+    struct worker *w = ex->worker;
+    struct log_fields f;
+    int64_t now = clock_usec();
+    int64_t done = ex->upstream_done_usec > 0 ? ex->upstream_done_usec : now;
+    log_fields_begin(&f, &w->log, LOG_LEVEL_INFO, clock_wall());
+    log_field_str(&f, "component", STR("access"));
+    log_field_str(&f, "environment", str_of(ex->environment->name));
+    log_field_str(&f, "method", ex->method);
+    log_field_str(&f, "path", ex->admission.target.path);
+    log_field_int(&f, "status", ex->status);
+    log_field_int(&f, "bytes_in", (int64_t)ex->bytes_in);
+    log_field_int(&f, "bytes_out", (int64_t)ex->bytes_out);
+    log_field_usec(&f, "duration_ms", now - ex->started_usec);
+    if (ex->upstream_usec >= 0)
+        log_field_usec(&f, "upstream_ms", done - ex->upstream_usec);
+    if (ex->token != NULL)
+        log_field_str(&f, "token", str_of(token_fingerprint(ex->token)));
+    log_field_int(&f, "attempts", (int64_t)ex->attempts + ex->replays);
+    if (ex->client->peer.known) {
+        log_field_int(&f, "uid", (int64_t)ex->client->peer.uid);
+        if (ex->client->peer.pid > 0)
+            log_field_int(&f, "pid", (int64_t)ex->client->peer.pid);
+    }
+    if (ex->request_id[0] != '\0')
+        log_field_str(&f, "request_id", str_of(ex->request_id));
+    enum sent sent = ex->sent > ex->sent_before ? ex->sent : ex->sent_before;
+    log_field_str(&f, "sent", str_of(sent_name(sent)));
+    if (ex->refusal != REFUSAL_NONE)
+        log_field_str(&f, "reason", str_of(reply_rule(ex->refusal)->reason));
+    log_field_str(&f, "end", str_of(exchange_reason_name(ex->reason)));
+    log_fields_end(&f);
+}

@@ -1,0 +1,212 @@
+/* What the client gets: upstream's answer as it is, or one of ours. */
+#include "proxy/exchange.h"
+
+#include "base/crypto.h"
+#include "proxy/tunnel.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- the leak guard: an answer that holds one of our tokens does not carry it to an app --- */
+
+static bool mask_token(const struct token *t, struct str text)
+{
+    bool found = false;
+    for (size_t at; (at = token_find(t, text)) != SIZE_MAX; found = true)
+        memset((char *)(uintptr_t)text.p + at, '*', token_length(t)); /* our own buffers, all of them */
+    return found;
+}
+
+static void mask_leaks(struct exchange *ex, struct str body)
+{
+    struct token_info held[LIMIT_TOKENS_HELD];
+    size_t count = token_store_list(ex->environment->tokens, held);
+    bool masked = false;
+    for (size_t i = 0; i < count; i++) {
+        for (size_t h = 0; h < ex->response.headers.count; h++)
+            masked |= mask_token(held[i].token, ex->response.headers.items[h].value);
+        masked |= mask_token(held[i].token, body);
+    }
+    if (!masked)
+        return;
+    metrics_count(ex->worker->metrics, ex->environment->metrics_index, METRICS_LEAKS_MASKED, 0, 1);
+    log_warning("exchange", ex->environment->name,
+                "an answer of upstream held a client_token (status %d); it was masked before the app could see it",
+                ex->response.status);
+}
+
+/* --- upstream's answer --- */
+
+/* Hop-by-hop lines stay here, and so does a Proxy-Status that claims to be ours (RFC 9209 2: the last member is the
+ * proxy nearest to the client, and only we may speak for ourselves). */
+static void relay_headers(struct exchange *ex, struct server_reply *reply, bool skip[static LIMIT_HEADERS])
+{
+    const struct header_list *list = &ex->response.headers;
+    memset(skip, 0, LIMIT_HEADERS * sizeof *skip);
+    headers_mark_hop_by_hop(list, skip);
+    for (size_t i = 0; i < list->count; i++) {
+        struct str name = list->items[i].name;
+        if (str_equal_nocase(name, STR("proxy-status")) &&
+            memmem(list->items[i].value.p, list->items[i].value.n, "proofproxy", 10) != NULL)
+            skip[i] = true;
+        if (str_equal_nocase(name, STR("x-request-id"))) {
+            size_t n = list->items[i].value.n < sizeof ex->request_id ? list->items[i].value.n : sizeof ex->request_id - 1;
+            memcpy(ex->request_id, list->items[i].value.p, n);
+            ex->request_id[n] = '\0';
+        }
+    }
+    reply->headers = list;
+    reply->skip = skip;
+}
+
+static void reply_or_fail(struct exchange *ex, const struct server_reply *reply)
+{
+    enum pp_result rc = server_reply(ex->request, reply);
+    if (rc == PP_OK)
+        return;
+    attempt_drop(ex, false);
+    answer_refuse(ex, rc == PP_LIMIT ? REFUSAL_PROTOCOL : REFUSAL_INTERNAL,
+                  rc == PP_LIMIT ? "upstream's answer has more header lines than can be handed on" : "");
+}
+
+void answer_whole(struct exchange *ex, struct str body)
+{
+    bool skip[LIMIT_HEADERS];
+    struct server_reply reply = {.status = ex->response.status, .body = body};
+    timer_stop(ex->worker->loop, &ex->timer);
+    mask_leaks(ex, body);
+    relay_headers(ex, &reply, skip);
+    ex->status = ex->response.status;
+    ex->bytes_out = body.n;
+    if (ex->admission.head || ex->status == 304) { /* no body, but its length is told if upstream told it */
+        reply.stream = true;
+        reply.length = ex->response.content_length;
+    }
+    exchange_enter(ex, EXCHANGE_ANSWERED);
+    reply_or_fail(ex, &reply);
+}
+
+void answer_stream(struct exchange *ex)
+{
+    bool skip[LIMIT_HEADERS];
+    struct server_reply reply = {
+        .status = ex->response.status,
+        .stream = true,
+        .length = ex->response.framing == RESPONSE_LENGTH ? ex->response.content_length : -1,
+    };
+    mask_leaks(ex, STR_NONE);
+    relay_headers(ex, &reply, skip);
+    ex->status = ex->response.status;
+    reply_or_fail(ex, &reply);
+}
+
+ssize_t answer_read(void *exchange, char *into, size_t room)
+{
+    struct exchange *ex = exchange;
+    if (buf_len(&ex->answer) == 0)
+        attempt_resume(ex);
+    struct str have = buf_str(&ex->answer);
+    if (have.n > 0) {
+        size_t n = have.n < room ? have.n : room;
+        memcpy(into, have.p, n);
+        buf_consume(&ex->answer, n);
+        ex->bytes_out += n;
+        return (ssize_t)n;
+    }
+    if (ex->answer_complete) {
+        exchange_enter(ex, EXCHANGE_ANSWERED);
+        return SERVER_END;
+    }
+    return ex->broken ? SERVER_CUT : SERVER_LATER;
+}
+
+static void upgraded(void *owner, int fd, struct str early)
+{
+    struct exchange *ex = owner;
+    struct tunnel_start start = {
+        .worker = ex->worker,
+        .environment = ex->environment,
+        .settings = ex->settings,
+        .client = ex->client,
+        .token = ex->token,
+        .client_fd = fd,
+        .upstream = ex->upstream,
+        .from_client = early,
+        .from_upstream = buf_str(&ex->answer),
+        .path = ex->admission.target.path,
+        .request_id = ex->request_id,
+    };
+    ex->upstream = NULL; /* the tunnel's now, as is its place among max_websockets */
+    ex->counted_websocket = false;
+    ex->reason = EXCHANGE_UPGRADED;
+    tunnel_begin(&start);
+}
+
+void answer_upgrade(struct exchange *ex)
+{
+    bool skip[LIMIT_HEADERS];
+    struct server_reply reply = {.status = 101};
+    mask_leaks(ex, STR_NONE);
+    relay_headers(ex, &reply, skip);
+    timer_stop(ex->worker->loop, &ex->timer);
+    ex->status = 101;
+    if (server_upgrade(ex->request, &reply, upgraded, ex) != PP_OK) {
+        attempt_drop(ex, false);
+        exchange_enter(ex, EXCHANGE_ASKING);
+        answer_refuse(ex, REFUSAL_INTERNAL, "");
+    }
+}
+
+/* --- ours --- */
+
+static enum sent sent_overall(const struct exchange *ex)
+{
+    return ex->sent > ex->sent_before ? ex->sent : ex->sent_before;
+}
+
+static void new_request_id(struct exchange *ex)
+{
+    unsigned char random[8] = {0};
+    if (crypto_random(random, sizeof random) != PP_OK)
+        return;
+    (void)snprintf(ex->request_id, sizeof ex->request_id, "pp-%02x%02x%02x%02x%02x%02x%02x%02x", random[0], random[1],
+                   random[2], random[3], random[4], random[5], random[6], random[7]);
+}
+
+void answer_refuse(struct exchange *ex, enum refusal refusal, const char *detail)
+{
+    const struct reply_rule *rule = reply_rule(refusal);
+    struct buf body;
+    char proxy_status[96];
+    timer_stop(ex->worker->loop, &ex->timer);
+    attempt_drop(ex, false);
+    exchange_enter(ex, EXCHANGE_ANSWERED);
+    ex->refusal = refusal;
+    ex->reason = EXCHANGE_REFUSED;
+    ex->status = rule->status;
+    if (refusal < REFUSAL_CONNECT)
+        metrics_count(ex->worker->metrics, ex->environment->metrics_index, METRICS_LOCAL_REJECTIONS, refusal, 1);
+    new_request_id(ex);
+    if (!ex->body_complete && (refusal == REFUSAL_BODY_TOO_LARGE || refusal == REFUSAL_TIMEOUT) && ex->bytes_in > 0) {
+        server_refuse(ex->request, refusal); /* in the midst of the body: it does not wait for its end */
+        return;
+    }
+    buf_init(&body, 4096);
+    enum pp_result rc = reply_body(&body, refusal, detail, sent_overall(ex));
+    reply_proxy_status(refusal, proxy_status);
+    struct server_reply reply = {
+        .status = rule->status,
+        .body = buf_str(&body),
+        .close = rule->close,
+        .extra = {{STR("Content-Type"), STR("application/json")},
+                  {STR("X-Request-Id"), str_of(ex->request_id)},
+                  {STR("Proxy-Status"), str_of(proxy_status)},
+                  {str_of(rule->extra_name), str_of(rule->extra_value)}},
+    };
+    ex->bytes_out = reply.body.n;
+    if (rc == PP_OK)
+        rc = server_reply(ex->request, &reply);
+    buf_free(&body);
+    if (rc != PP_OK)
+        server_cut(ex->request); /* no memory left even to say so */
+}

@@ -1,0 +1,160 @@
+/* One worker: its thread, its loop's turns, its clients. */
+#include "proxy/worker.h"
+
+#include "proxy/exchange.h"
+#include "proxy/tunnel.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define WORKER_LOG_LIMIT    (1024u * 1024) /* access log lines of one turn; beyond, lines are lost and that is logged */
+
+/* --- clients --- */
+
+static void accepted(void *owner, void *tag, int fd)
+{
+    struct worker *w = owner;
+    struct environment *e = tag;
+    const struct environment_config *ec = e->settings->e;
+    struct client *c = calloc(1, sizeof *c);
+    if (c == NULL) {
+        close(fd);
+        return;
+    }
+    bool gate = ec->allow_users.count > 0 || ec->allow_groups.count > 0;
+    c->environment = environment_ref(e);
+    c->allowed = !gate;
+    metrics_gauge(w->metrics, e->metrics_index, METRICS_CONNECTIONS, 1);
+    int domain = AF_UNIX;
+    socklen_t n = sizeof domain;
+    (void)getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n);
+    if (gate || w->log_access) { /* who it is costs a question to the kernel, once per connection */
+        enum pp_result rc = peer_lookup(fd, &c->peer);
+        if (gate)
+            c->allowed = rc == PP_OK && peer_allowed(&c->peer, &ec->allow_users, &ec->allow_groups);
+    }
+    server_add(w->server, fd, domain == AF_UNIX, &e->settings->timeouts, c);
+}
+
+/* --- what requests teach about tokens --- */
+
+void worker_learn(struct worker *w, struct environment *e, struct token *t, int status, msec sent)
+{
+    struct token_fact fact = {token_answer_of(status), sent, clock_now()};
+    struct token_knowledge known;
+    if (fact.answer == TOKEN_ANSWER_REFUSED)
+        atomic_fetch_add_explicit(&token_use(t)->refusals, 1, memory_order_relaxed);
+    if (token_store_learn(e->tokens, t, &fact) && token_store_knowledge(e->tokens, t, &known))
+        w->hooks.learned(w->hooks.owner, e->name, t, &known);
+}
+
+/* --- turning --- */
+
+static msec before_wait(void *owner)
+{
+    struct worker *w = owner;
+    return server_before_wait(w->server);
+}
+
+static void after_turn(void *owner)
+{
+    struct worker *w = owner;
+    server_turn(w->server);
+    if (buf_len(&w->log) > 0) { /* the lines of a whole turn in one write, off the requests' path */
+        struct str lines = buf_str(&w->log);
+        if (w->log.failed)
+            log_warning("access", NULL, "access log lines were lost: more than %u bytes in one turn", WORKER_LOG_LIMIT);
+        log_write(lines.p, lines.n);
+        buf_clear(&w->log);
+    }
+    if (w->draining && !w->drained_said && server_connections(w->server) == 0 && tunnel_set_count(w->tunnels) == 0) {
+        w->drained_said = true;
+        w->hooks.drained(w->hooks.owner, w->index);
+    }
+}
+
+static void *run(void *arg)
+{
+    struct worker *w = arg;
+    struct loop_hooks hooks = {before_wait, after_turn, w};
+    loop_run(w->loop, &hooks);
+    return NULL;
+}
+
+/* --- life --- */
+
+struct worker *worker_new(unsigned index, unsigned connections, const struct worker_hooks *hooks,
+                          struct metrics_shard *metrics)
+{
+    struct worker *w = calloc(1, sizeof *w);
+    if (w == NULL)
+        return NULL;
+    struct acceptor_handlers acceptor = {accepted, w};
+    struct server_limits limits = {connections};
+    w->index = index;
+    w->hooks = *hooks;
+    w->metrics = metrics;
+    buf_init(&w->log, WORKER_LOG_LIMIT);
+    w->scratch = malloc(WORKER_SCRATCH);
+    w->loop = loop_new();
+    if (w->loop != NULL) {
+        w->acceptor = acceptor_new(w->loop, &acceptor);
+        w->server = server_new(w->loop, &limits, &exchange_handlers);
+        w->tunnels = tunnel_set_new(w);
+    }
+    if (w->scratch == NULL || w->acceptor == NULL || w->server == NULL || w->tunnels == NULL) {
+        worker_free(w);
+        return NULL;
+    }
+    return w;
+}
+
+enum pp_result worker_start(struct worker *w)
+{
+    sigset_t all, before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the main thread's */
+    w->running = pthread_create(&w->thread, NULL, run, w) == 0;
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return w->running ? PP_OK : PP_SYSTEM;
+}
+
+void worker_free(struct worker *w)
+{
+    if (w == NULL)
+        return;
+    if (w->running) {
+        loop_stop(w->loop);
+        (void)pthread_join(w->thread, NULL);
+    }
+    acceptor_free(w->acceptor);
+    server_free(w->server);
+    if (w->tunnels != NULL)
+        tunnel_set_free(w->tunnels);
+    while (w->environments != NULL) {
+        struct environment *e = w->environments;
+        w->environments = e->next;
+        environment_unref(&e);
+    }
+    if (w->loop != NULL) {
+        loop_turn(w->loop, &(struct loop_hooks){0}); /* what was put off, e.g. by closing pools */
+        loop_free(w->loop);
+    }
+    worker_setup_unref(&w->setup);
+    while (w->spare_exchanges != NULL) {
+        struct exchange *ex = w->spare_exchanges;
+        w->spare_exchanges = ex->next_spare;
+        exchange_dispose(ex);
+    }
+    buf_free(&w->log);
+    free(w->scratch);
+    free(w);
+}
+
+uint64_t worker_turns(const struct worker *w)
+{
+    return loop_turns(w->loop);
+}

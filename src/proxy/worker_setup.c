@@ -1,0 +1,208 @@
+/* What the main thread tells a worker: configurations, tokens, the drain. */
+#include "proxy/tunnel.h"
+#include "proxy/worker.h"
+
+#include <stdlib.h>
+
+#define WORKER_DRAIN_SPREAD 1000 /* ms over which tunnels get their Close at a drain */
+
+struct worker_setup *worker_setup_new(struct config *config)
+{
+    struct worker_setup *s = calloc(1, sizeof *s);
+    if (s != NULL) {
+        atomic_init(&s->refs, 1);
+        s->config = config_ref(config);
+    }
+    return s;
+}
+
+struct worker_setup *worker_setup_ref(struct worker_setup *s)
+{
+    atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+    return s;
+}
+
+void worker_setup_unref(struct worker_setup **s)
+{
+    struct worker_setup *gone = *s;
+    *s = NULL;
+    if (gone == NULL || atomic_fetch_sub_explicit(&gone->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (size_t i = 0; i < gone->environment_count; i++) {
+        struct worker_setup_environment *e = &gone->environments[i];
+        environment_shared_unref(&e->shared);
+        upstream_tls_unref(&e->tls);
+        for (size_t l = 0; l < e->listener_count; l++)
+            listener_unref(&e->listeners[l]);
+    }
+    config_unref(&gone->config);
+    free(gone);
+}
+
+static struct environment *find(struct worker *w, const char *name)
+{
+    for (struct environment *e = w->environments; e != NULL; e = e->next)
+        if (strcmp(e->name, name) == 0)
+            return e;
+    return NULL;
+}
+
+/* --- configuration --- */
+
+struct setup_message {
+    struct message message;
+    struct worker_setup *setup;
+};
+
+static void apply_environment(struct worker *w, struct worker_setup *setup, struct worker_setup_environment *se)
+{
+    struct environment *e = find(w, se->config->name);
+    if (e == NULL) {
+        e = environment_new(w, se->config->name, se->metrics_index, se->shared, se->config);
+        if (e == NULL)
+            goto failed;
+        if (environment_configure(e, w->loop, setup->config, se->config, se->tls) != PP_OK) {
+            environment_unref(&e);
+            goto failed;
+        }
+        e->next = w->environments;
+        w->environments = e;
+    } else if (environment_configure(e, w->loop, setup->config, se->config, se->tls) != PP_OK) {
+        goto failed;
+    }
+    for (size_t i = 0; i < se->listener_count; i++)
+        if (acceptor_add(w->acceptor, se->listeners[i]->fd, e) != PP_OK)
+            log_error("listener", e->name, "worker %u cannot accept on %s: the kernel refused to watch it", w->index,
+                      se->listeners[i]->address);
+    return;
+failed:
+    log_error("worker", se->config->name, "worker %u is out of memory; this environment keeps its old settings", w->index);
+}
+
+static bool configured(const struct worker_setup *setup, const char *name)
+{
+    for (size_t i = 0; i < setup->environment_count; i++)
+        if (strcmp(setup->environments[i].config->name, name) == 0)
+            return true;
+    return false;
+}
+
+static void drop_missing(struct worker *w, const struct worker_setup *setup)
+{
+    for (struct environment **at = &w->environments; *at != NULL;) {
+        struct environment *e = *at;
+        if (configured(setup, e->name)) {
+            at = &e->next;
+            continue;
+        }
+        *at = e->next; /* its clients keep it until they go */
+        environment_unref(&e);
+    }
+}
+
+static void deliver_setup(struct message *m)
+{
+    struct setup_message *sm = (struct setup_message *)m;
+    struct worker *w = m->receiver;
+    struct worker_setup *setup = sm->setup;
+    w->log_access = setup->config->log_access;
+    for (size_t i = 0; w->setup != NULL && i < w->setup->environment_count; i++)
+        for (size_t l = 0; l < w->setup->environments[i].listener_count; l++)
+            acceptor_remove(w->acceptor, w->setup->environments[i].listeners[l]->fd);
+    drop_missing(w, setup);
+    for (size_t i = 0; i < setup->environment_count; i++)
+        if (!w->draining)
+            apply_environment(w, setup, &setup->environments[i]);
+    worker_setup_unref(&w->setup);
+    w->setup = setup;
+    free(sm);
+}
+
+enum pp_result worker_configure(struct worker *w, struct worker_setup *setup)
+{
+    struct setup_message *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return PP_NOMEM;
+    m->message = (struct message){.deliver = deliver_setup, .receiver = w};
+    m->setup = worker_setup_ref(setup);
+    loop_post(w->loop, &m->message);
+    return PP_OK;
+}
+
+/* --- tokens --- */
+
+struct tokens_message {
+    struct message message;
+    struct token_snapshot snapshot;
+    char environment[64];
+};
+
+static void deliver_tokens(struct message *m)
+{
+    struct tokens_message *tm = (struct tokens_message *)m;
+    struct worker *w = m->receiver;
+    struct environment *e = find(w, tm->environment);
+    uint32_t behind = 0;
+    if (e != NULL) {
+        token_store_adopt(e->tokens, &tm->snapshot, &behind);
+        for (size_t i = 0; i < tm->snapshot.count; i++) {
+            struct token_knowledge known;
+            if ((behind & (1u << i)) != 0 && token_store_knowledge(e->tokens, tm->snapshot.items[i].token, &known))
+                w->hooks.learned(w->hooks.owner, e->name, tm->snapshot.items[i].token, &known);
+        }
+        tunnel_set_tokens_changed(w->tunnels, e);
+    }
+    token_snapshot_clear(&tm->snapshot);
+    free(tm);
+}
+
+enum pp_result worker_tokens(struct worker *w, const char *environment, const struct token_snapshot *snapshot)
+{
+    struct tokens_message *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return PP_NOMEM;
+    m->message = (struct message){.deliver = deliver_tokens, .receiver = w};
+    (void)snprintf(m->environment, sizeof m->environment, "%s", environment);
+    token_snapshot_copy(snapshot, &m->snapshot);
+    loop_post(w->loop, &m->message);
+    return PP_OK;
+}
+
+/* --- the drain --- */
+
+static void deliver_drain(struct message *m)
+{
+    struct worker *w = m->receiver;
+    free(m);
+    w->draining = true;
+    for (size_t i = 0; w->setup != NULL && i < w->setup->environment_count; i++)
+        for (size_t l = 0; l < w->setup->environments[i].listener_count; l++)
+            acceptor_remove(w->acceptor, w->setup->environments[i].listeners[l]->fd);
+    server_drain(w->server);
+    tunnel_set_drain(w->tunnels, WORKER_DRAIN_SPREAD);
+}
+
+static enum pp_result post_bare(struct worker *w, void (*deliver)(struct message *))
+{
+    struct message *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return PP_NOMEM;
+    *m = (struct message){.deliver = deliver, .receiver = w};
+    loop_post(w->loop, m);
+    return PP_OK;
+}
+
+enum pp_result worker_drain(struct worker *w)
+{
+    return post_bare(w, deliver_drain);
+}
+
+static void deliver_nudge(struct message *m)
+{
+    free(m);
+}
+
+void worker_nudge(struct worker *w)
+{
+    (void)post_bare(w, deliver_nudge); /* without memory it is not nudged, and the watchdog may draw its conclusion */
+}
