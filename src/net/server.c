@@ -3,6 +3,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "net/peer.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -50,7 +50,8 @@ static void relay_headers(struct exchange *ex, struct server_reply *reply, bool 
             memmem(list->items[i].value.p, list->items[i].value.n, "proofproxy", 10) != NULL)
             skip[i] = true;
         if (str_equal_nocase(name, STR("x-request-id"))) {
-            size_t n = list->items[i].value.n < sizeof ex->request_id ? list->items[i].value.n : sizeof ex->request_id - 1;
+            size_t n =
+                list->items[i].value.n < sizeof ex->request_id ? list->items[i].value.n : sizeof ex->request_id - 1;
             memcpy(ex->request_id, list->items[i].value.p, n);
             ex->request_id[n] = '\0';
         }

@@ -241,9 +241,12 @@ static void connected(struct upstream_waiter *w, struct upstream_connection *c)
 static void not_connected(struct upstream_waiter *w, enum upstream_failure why, const char *detail)
 {
     static const enum refusal refusals[] = {
-        [UPSTREAM_FAILURE_NONE] = REFUSAL_CONNECT,    [UPSTREAM_FAILURE_DNS] = REFUSAL_DNS,
-        [UPSTREAM_FAILURE_CONNECT] = REFUSAL_CONNECT, [UPSTREAM_FAILURE_TLS] = REFUSAL_TLS,
-        [UPSTREAM_FAILURE_TIMEOUT] = REFUSAL_UPSTREAM_TIMEOUT, [UPSTREAM_FAILURE_LOCAL] = REFUSAL_OVERLOADED,
+        [UPSTREAM_FAILURE_NONE] = REFUSAL_CONNECT,
+        [UPSTREAM_FAILURE_DNS] = REFUSAL_DNS,
+        [UPSTREAM_FAILURE_CONNECT] = REFUSAL_CONNECT,
+        [UPSTREAM_FAILURE_TLS] = REFUSAL_TLS,
+        [UPSTREAM_FAILURE_TIMEOUT] = REFUSAL_UPSTREAM_TIMEOUT,
+        [UPSTREAM_FAILURE_LOCAL] = REFUSAL_OVERLOADED,
     };
     struct exchange *ex = of_waiter(w);
     unsigned held_back;
@@ -372,16 +375,14 @@ static bool try_again(struct exchange *ex, struct str rest)
         token_unref(&ex->token);
         ex->token = token_ref(next);
         ex->replays++;
-        ex->attempts--;                 /* a replay is not a retry */
-        ex->sent = SENT_NO;             /* 401: nothing was done with it */
+        ex->attempts--;     /* a replay is not a retry */
+        ex->sent = SENT_NO; /* 401: nothing was done with it */
         attempt_start(ex, false);
         return true;
     }
     if (status != 502 && status != 503 && status != 504)
         return false;
-    enum retry_reason reason = status == 502   ? RETRY_REASON_502
-                               : status == 503 ? RETRY_REASON_503
-                                               : RETRY_REASON_504;
+    enum retry_reason reason = status == 502 ? RETRY_REASON_502 : status == 503 ? RETRY_REASON_503 : RETRY_REASON_504;
     ex->sent = SENT_YES;
     struct upstream_connection *c = ex->upstream;
     ex->upstream = NULL; /* so that a retry does not find it; given back below in either case */
@@ -483,7 +484,8 @@ static void take_head(struct exchange *ex, struct str bytes)
             head_done(ex, head, in);
             return;
         }
-        if (++ex->interims > LIMIT_INTERIM_RESPONSES) { /* interim answers are ours to swallow: clients got their own 100 */
+        if (++ex->interims >
+            LIMIT_INTERIM_RESPONSES) { /* interim answers are ours to swallow: clients got their own 100 */
             failed(ex, REFUSAL_PROTOCOL, false, "too many interim answers");
             return;
         }

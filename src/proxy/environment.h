@@ -1,7 +1,7 @@
 /* One environment as one worker sees it: its config, its pool, its replica of the token store, what is under way.
  *
- * Lives as long as the worker knows the name; a reload replaces its `settings`, and exchanges keep those they began with.
- * Worker's thread only, but for the counters shared among workers. */
+ * Lives as long as the worker knows the name; a reload replaces its `settings`, and exchanges keep those they began
+ * with. Worker's thread only, but for the counters shared among workers. */
 #ifndef PP_PROXY_ENVIRONMENT_H
 #define PP_PROXY_ENVIRONMENT_H
 

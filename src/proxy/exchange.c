@@ -6,9 +6,9 @@
 
 #include <stdlib.h>
 
-#define EXCHANGE_STREAM_UP  (64u * 1024) /* a body still coming is sent on once this much of it is here */
-#define EXCHANGE_SPARE      256u
-#define EXCHANGE_OUT_LIMIT  (LIMIT_REQUEST_HEAD + LIMIT_TOKEN_LENGTH + 64u * 1024)
+#define EXCHANGE_STREAM_UP (64u * 1024) /* a body still coming is sent on once this much of it is here */
+#define EXCHANGE_SPARE     256u
+#define EXCHANGE_OUT_LIMIT (LIMIT_REQUEST_HEAD + LIMIT_TOKEN_LENGTH + 64u * 1024)
 
 const char *exchange_reason_name(enum exchange_reason reason)
 {
@@ -50,6 +50,13 @@ static void keep_or_free(struct buf *b)
         buf_clear(b);
 }
 
+void exchange_dispose(struct exchange *ex)
+{
+    buf_free(&ex->in);
+    buf_free(&ex->answer);
+    free(ex);
+}
+
 static void exchange_free(struct exchange *ex)
 {
     struct worker *w = ex->worker;
@@ -63,9 +70,7 @@ static void exchange_free(struct exchange *ex)
         w->spare_exchange_count++;
         return;
     }
-    buf_free(&ex->in);
-    buf_free(&ex->answer);
-    free(ex);
+    exchange_dispose(ex);
 }
 
 /* Takes one of `limit` places counted by all workers together. */
@@ -218,7 +223,7 @@ static void exchange_end(struct exchange *ex, enum exchange_reason reason)
     attempt_drop(ex, false);
     timer_stop(w->loop, &ex->timer);
     int64_t now = clock_usec();
-    int64_t upstream = ex->upstream_usec < 0 ? -1
+    int64_t upstream = ex->upstream_usec < 0        ? -1
                        : ex->upstream_done_usec > 0 ? ex->upstream_done_usec - ex->upstream_usec
                                                     : now - ex->upstream_usec;
     metrics_request(w->metrics, ex->environment->metrics_index, metrics_method(ex->method),

@@ -1,8 +1,8 @@
 /* One request's life, from its head to the last byte of its answer.
  *
- * Four files share struct exchange: exchange.c (its states and its end), attempt.c (one try upstream), answer.c (what the
- * client gets), access_log.c (the line about it). Exactly one function changes the state (exchange_enter) and exactly one
- * ends it (exchange_end, with a reason that feeds log and metrics alike). Worker's thread. */
+ * Four files share struct exchange: exchange.c (its states and its end), attempt.c (one try upstream), answer.c (what
+ * the client gets), access_log.c (the line about it). Exactly one function changes the state (exchange_enter) and
+ * exactly one ends it (exchange_end, with a reason that feeds log and metrics alike). Worker's thread. */
 #ifndef PP_PROXY_EXCHANGE_H
 #define PP_PROXY_EXCHANGE_H
 
@@ -36,7 +36,7 @@ enum exchange_reason {
 struct exchange {
     struct worker *worker;
     struct client *client;
-    struct environment *environment; /* the client's */
+    struct environment *environment;       /* the client's */
     struct environment_settings *settings; /* a reference, as of its beginning */
     struct server_request *request;
     enum exchange_state state;
@@ -55,24 +55,24 @@ struct exchange {
     struct upstream_waiter waiter;
     struct upstream_user user;
     struct upstream_connection *upstream;
-    struct buf out;        /* request head, then framing and small bodies, not written yet */
-    size_t body_sent;      /* bytes of the body handed to the connection or to `out` */
+    struct buf out;              /* request head, then framing and small bodies, not written yet */
+    size_t body_sent;            /* bytes of the body handed to the connection or to `out` */
     bool chunked_up, body_ended; /* framing towards upstream; its end was written */
-    bool got_bytes;        /* upstream has begun to answer */
-    bool paused;           /* reading stopped because the client is slower */
-    bool broken;           /* the rest of a streamed answer will never come */
+    bool got_bytes;              /* upstream has begun to answer */
+    bool paused;                 /* reading stopped because the client is slower */
+    bool broken;                 /* the rest of a streamed answer will never come */
     unsigned interims;
-    struct buf in;         /* a head that came in pieces; afterwards what the views of `response` point to */
+    struct buf in; /* a head that came in pieces; afterwards what the views of `response` point to */
     struct response_head response;
     struct body_reader reader;
-    struct buf answer;     /* payload not handed on yet */
+    struct buf answer; /* payload not handed on yet */
     bool answer_complete;
-    msec asked;            /* when the request began to leave */
-    msec progress;         /* when upstream last gave something */
+    msec asked;    /* when the request began to leave */
+    msec progress; /* when upstream last gave something */
 
     /* the tries together */
     unsigned attempts, replays;
-    enum sent sent;    /* of this try */
+    enum sent sent;        /* of this try */
     enum sent sent_before; /* of earlier tries that were not answered 401 */
     msec deadline;
     struct timer timer;
@@ -93,6 +93,9 @@ extern const struct server_handlers exchange_handlers;
 /* The one place that changes the state. */
 void exchange_enter(struct exchange *ex, enum exchange_state state);
 const char *exchange_reason_name(enum exchange_reason reason);
+
+/* Frees a spare one for good. */
+void exchange_dispose(struct exchange *ex);
 
 /* --- attempt.c --- */
 /* Starts the first or next try with the next token of the plan. `fresh`: on a new connection only. */

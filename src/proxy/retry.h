@@ -1,15 +1,15 @@
 /* When a failed request may be tried again: the policy and its budget. Pure.
  *
- * Three different things, kept apart: a 401 is replayed with another token (token/store decides); a failure with nothing
- * sent may be repeated for any method; everything else only for the methods listed. */
+ * Three different things, kept apart: a 401 is replayed with another token (token/store decides); a failure with
+ * nothing sent may be repeated for any method; everything else only for the methods listed. */
 #ifndef PP_PROXY_RETRY_H
 #define PP_PROXY_RETRY_H
 
 #include "config/config.h"
 #include "http/reply.h"
 
-/* Retries may be at most budget_percent of the requests of the last ten seconds, so that an ailing upstream is not pushed
- * over; ten are always allowed, so that a quiet daemon may retry at all. Zeroed at birth. */
+/* Retries may be at most budget_percent of the requests of the last ten seconds, so that an ailing upstream is not
+ * pushed over; ten are always allowed, so that a quiet daemon may retry at all. Zeroed at birth. */
 struct retry_budget {
     int64_t second; /* start of the current slot, in s */
     unsigned requests[10], retries[10];

@@ -1,8 +1,8 @@
 /* WebSocket tunnels: bytes both ways between a client and Proof, after a checked handshake, out of libmicrohttpd.
  *
- * A tunnel lives in its worker's loop with two descriptors and two small bounded buffers that exist only while they hold
- * something. It follows frame boundaries (http/wsframe.h) so that a Close frame of ours can be inserted between frames.
- * Worker's thread. */
+ * A tunnel lives in its worker's loop with two descriptors and two small bounded buffers that exist only while they
+ * hold something. It follows frame boundaries (http/wsframe.h) so that a Close frame of ours can be inserted between
+ * frames. Worker's thread. */
 #ifndef PP_PROXY_TUNNEL_H
 #define PP_PROXY_TUNNEL_H
 
@@ -15,9 +15,9 @@ struct tunnel_set *tunnel_set_new(struct worker *worker) PP_MUST_CHECK;
 void tunnel_set_free(struct tunnel_set *s);
 size_t tunnel_set_count(const struct tunnel_set *s);
 
-/* Everything a tunnel starts with; the views are copied. The tunnel takes its own references on environment, settings and
- * token; client_fd, upstream and one place among environment->shared->websockets (counted by the exchange) become its own
- * in every case, also when there is no memory and both ends are closed at once. */
+/* Everything a tunnel starts with; the views are copied. The tunnel takes its own references on environment, settings
+ * and token; client_fd, upstream and one place among environment->shared->websockets (counted by the exchange) become
+ * its own in every case, also when there is no memory and both ends are closed at once. */
 struct tunnel_start {
     struct worker *worker;
     struct environment *environment;
@@ -37,8 +37,8 @@ void tunnel_begin(const struct tunnel_start *start);
  * not answered within 5 s is cut, and that counts as drained. */
 void tunnel_set_drain(struct tunnel_set *s, msec spread);
 
-/* The tokens of an environment changed: tunnels on a token that was retired get their Close websocket_retire_delay after
- * it was; tunnels on others are not touched. */
+/* The tokens of an environment changed: tunnels on a token that was retired get their Close websocket_retire_delay
+ * after it was; tunnels on others are not touched. */
 void tunnel_set_tokens_changed(struct tunnel_set *s, struct environment *e);
 
 #endif

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define WORKER_LOG_LIMIT    (1024u * 1024) /* access log lines of one turn; beyond, lines are lost and that is logged */
+#define WORKER_LOG_LIMIT (1024u * 1024) /* access log lines of one turn; beyond, lines are lost and that is logged */
 
 /* --- clients --- */
 
@@ -32,7 +32,7 @@ static void accepted(void *owner, void *tag, int fd)
     socklen_t n = sizeof domain;
     (void)getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n);
     if (gate || w->log_access) { /* who it is costs a question to the kernel, once per connection */
-        enum pp_result rc = peer_lookup(fd, &c->peer);
+        enum pp_result rc = peer_lookup(fd, ec->allow_groups.count > 0, &c->peer);
         if (gate)
             c->allowed = rc == PP_OK && peer_allowed(&c->peer, &ec->allow_users, &ec->allow_groups);
     }

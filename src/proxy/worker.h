@@ -12,6 +12,8 @@
 #include "net/peer.h"
 #include "proxy/environment.h"
 
+#include <pthread.h>
+
 /* Called on the worker's thread; must not block. */
 struct worker_hooks {
     /* An answer changed what this worker knows of a token: the main thread merges it and tells the others. The token is
@@ -46,7 +48,7 @@ void worker_setup_unref(struct worker_setup **s);
 struct client {
     struct environment *environment; /* a reference */
     struct peer peer;
-    bool allowed;
+    bool allowed; /* by allow_users and allow_groups */
 };
 
 struct worker {

@@ -2,6 +2,7 @@
 #include "proxy/tunnel.h"
 #include "proxy/worker.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define WORKER_DRAIN_SPREAD 1000 /* ms over which tunnels get their Close at a drain */
@@ -76,7 +77,8 @@ static void apply_environment(struct worker *w, struct worker_setup *setup, stru
                       se->listeners[i]->address);
     return;
 failed:
-    log_error("worker", se->config->name, "worker %u is out of memory; this environment keeps its old settings", w->index);
+    log_error("worker", se->config->name, "worker %u is out of memory; this environment keeps its old settings",
+              w->index);
 }
 
 static bool configured(const struct worker_setup *setup, const char *name)
