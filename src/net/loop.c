@@ -280,6 +280,18 @@ void loop_turn(struct loop *l, const struct loop_hooks *hooks)
     atomic_fetch_add_explicit(&l->turns, 1, memory_order_relaxed);
 }
 
+static msec no_wait(void *owner)
+{
+    (void)owner;
+    return 0;
+}
+
+void loop_settle(struct loop *l)
+{
+    struct loop_hooks hooks = {.before_wait = no_wait};
+    loop_turn(l, &hooks);
+}
+
 void loop_run(struct loop *l, const struct loop_hooks *hooks)
 {
     (void)clock_tick();

@@ -28,6 +28,8 @@ struct loop_hooks {
 };
 void loop_run(struct loop *l, const struct loop_hooks *hooks);
 void loop_turn(struct loop *l, const struct loop_hooks *hooks); /* exactly one; for tests */
+/* One turn that does not wait: what is due, posted or deferred by now is done. For an orderly end. */
+void loop_settle(struct loop *l);
 /* From any thread and from signal handlers: the current turn is the last. */
 void loop_stop(struct loop *l);
 /* Turns so far, for the watchdog: any thread may read it. */

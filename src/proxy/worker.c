@@ -140,7 +140,7 @@ void worker_free(struct worker *w)
         environment_unref(&e);
     }
     if (w->loop != NULL) {
-        loop_turn(w->loop, &(struct loop_hooks){0}); /* what was put off, e.g. by closing pools */
+        loop_settle(w->loop); /* what was put off, e.g. by closing pools */
         loop_free(w->loop);
     }
     worker_setup_unref(&w->setup);

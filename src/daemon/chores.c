@@ -1,0 +1,81 @@
+/* What the main thread does now and then: watchdog, history samples, systemd's status line. */
+#include "daemon/daemon.h"
+#include "daemon/history.h"
+#include "daemon/notify.h"
+
+#include <string.h>
+
+#define CHORES_CHECK 2000 /* ms between looks at the workers' loops where no watchdog asks for more */
+
+static void take_samples(struct timer *t)
+{
+    struct daemon *d = (struct daemon *)((char *)t - offsetof(struct daemon, sampling));
+    for (size_t i = 0; i < d->environment_count; i++) {
+        struct metrics_totals totals;
+        metrics_totals(d->metrics, d->environments[i].metrics_index, &totals);
+        history_sample(d->environments[i].history, &totals, clock_wall());
+    }
+    daemon_tell_status(d);
+    (void)timer_set(d->loop, t, t->due + HISTORY_STEP, take_samples); /* it was armed before: cannot fail */
+}
+
+static msec check_interval(void)
+{
+    msec asked = notify_watchdog_interval();
+    return asked > 0 && asked < CHORES_CHECK ? asked : CHORES_CHECK;
+}
+
+/* A worker whose loop has not turned since the last look, though it was woken then, is stuck: systemd hears nothing until
+ * it turns again, and restarts us when that takes too long. */
+static void look_at_workers(struct timer *t)
+{
+    struct daemon *d = (struct daemon *)((char *)t - offsetof(struct daemon, watchdog));
+    unsigned stalled = 0;
+    for (unsigned i = 0; i < d->worker_count; i++) {
+        uint64_t turns = worker_turns(d->workers[i]);
+        if (turns == d->turns_seen[i] && turns > 0)
+            stalled++;
+        d->turns_seen[i] = turns;
+        worker_nudge(d->workers[i]);
+    }
+    if (stalled > 0 && d->stalled_workers == 0)
+        log_error("watchdog", NULL, "%u worker loop%s did not turn for %lld ms", stalled, stalled == 1 ? "" : "s",
+                  (long long)check_interval());
+    d->stalled_workers = stalled;
+    if (stalled == 0)
+        notify_alive();
+    (void)timer_set(d->loop, t, clock_now() + check_interval(), look_at_workers);
+}
+
+void daemon_tell_status(struct daemon *d)
+{
+    struct status_snapshot snapshot;
+    struct buf line;
+    char text[sizeof d->status_line];
+    if (!notify_active())
+        return;
+    buf_init(&line, sizeof text - 1);
+    daemon_snapshot(d, &snapshot);
+    status_line(&snapshot, &line);
+    memcpy(text, buf_str(&line).p, buf_len(&line));
+    text[buf_len(&line)] = '\0';
+    buf_free(&line);
+    if (strcmp(text, d->status_line) == 0)
+        return;
+    memcpy(d->status_line, text, sizeof text);
+    notify_status("%s", text);
+}
+
+void daemon_start_chores(struct daemon *d)
+{
+    msec now = clock_now();
+    if (timer_set(d->loop, &d->watchdog, now + check_interval(), look_at_workers) != PP_OK ||
+        timer_set(d->loop, &d->sampling, now + HISTORY_STEP, take_samples) != PP_OK)
+        log_error("main", NULL, "out of memory: no watchdog and no history until the next start");
+}
+
+void daemon_stop_chores(struct daemon *d)
+{
+    timer_stop(d->loop, &d->watchdog);
+    timer_stop(d->loop, &d->sampling);
+}

@@ -1,0 +1,74 @@
+/* The running daemon as the main thread sees it. Shared by run.c (start, stop), reload.c (generations of the config),
+ * chores.c (what is done now and then) and snapshot.c (what is told). Nothing else includes it. Main thread only. */
+#ifndef PP_DAEMON_DAEMON_H
+#define PP_DAEMON_DAEMON_H
+
+#include "daemon/admin.h"
+#include "daemon/token_manager.h"
+#include "proxy/worker.h"
+
+/* What the main thread keeps of one environment across reloads. */
+struct daemon_environment {
+    char *name;
+    struct environment_config const *config; /* of the generation in force */
+    unsigned metrics_index;
+    struct environment_shared *shared;
+    struct upstream_tls *tls;
+    struct upstream_settings road;
+    struct token_manager *tokens;
+    struct history *history;
+};
+
+struct daemon {
+    const char *config_path;
+    struct loop *loop;
+    struct config *config; /* in force */
+    struct metrics *metrics;
+    struct listener_set *listeners;
+    struct admin *admin;
+    struct worker *workers[LIMIT_WORKERS];
+    uint64_t turns_seen[LIMIT_WORKERS];
+    unsigned worker_count, stalled_workers, drained_workers;
+    struct daemon_environment environments[LIMIT_ENVIRONMENTS];
+    size_t environment_count;
+
+    int64_t started; /* wall ms */
+    bool draining;
+    int exit_status;
+    struct {
+        bool ok;
+        int64_t when, success_when; /* wall ms */
+        struct buf problems, restart, changed;
+    } reload;
+    struct buf posture;
+
+    int signal_fd;
+    struct watch signals;
+    struct timer drain_deadline, watchdog, sampling;
+    char status_line[512];
+};
+
+/* --- reload.c --- */
+/* Puts a config into force: listeners, TLS contexts, token managers, workers. All or nothing; on failure `problems` says
+ * why in lines and everything is as it was. The first call is the start. Takes a reference on `config`. */
+enum pp_result daemon_apply(struct daemon *d, struct config *config, struct buf *problems) PP_MUST_CHECK;
+/* Reads the file again and applies it; fills d->reload, logs, tells systemd. True if it is in force. */
+bool daemon_reload(struct daemon *d);
+/* Lets go of every environment, at the end. */
+void daemon_forget_environments(struct daemon *d);
+/* Logs each line of a text as one event: "WHAT: LINE". */
+void daemon_log_lines(enum log_level level, const char *what, const struct buf *text);
+/* The environment of that name, or NULL. */
+struct daemon_environment *daemon_find(struct daemon *d, const char *name);
+
+/* --- chores.c --- */
+/* Watchdog, history samples, systemd's status line. */
+void daemon_start_chores(struct daemon *d);
+void daemon_stop_chores(struct daemon *d);
+/* Says to systemd what has become of the status line, if it changed. */
+void daemon_tell_status(struct daemon *d);
+
+/* --- snapshot.c --- */
+void daemon_snapshot(void *daemon, struct status_snapshot *out);
+
+#endif

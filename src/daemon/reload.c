@@ -1,0 +1,320 @@
+/* Generations of the config: building a whole new one, then swapping everything or nothing. */
+#include "daemon/daemon.h"
+#include "daemon/notify.h"
+#include "daemon/posture.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define ADMIN_OWNER        "(admin)" /* no environment can be called that */
+#define ADMIN_DEFAULT_PATH "/run/proofproxy/admin.sock"
+#define ADMIN_DEFAULT_DIR  "/run/proofproxy"
+
+/* What a config needs before it can be put into force. */
+struct generation {
+    struct config *config;
+    struct listener_set *listeners;
+    struct worker_setup *setup;
+    struct daemon_environment environments[LIMIT_ENVIRONMENTS]; /* new ones, or copies of those in force */
+    bool is_new[LIMIT_ENVIRONMENTS];
+    size_t count;
+};
+
+struct daemon_environment *daemon_find(struct daemon *d, const char *name)
+{
+    for (size_t i = 0; i < d->environment_count; i++)
+        if (strcmp(d->environments[i].name, name) == 0)
+            return &d->environments[i];
+    return NULL;
+}
+
+void daemon_log_lines(enum log_level level, const char *what, const struct buf *text)
+{
+    struct str rest = buf_str(text);
+    while (rest.n > 0) {
+        const char *end = memchr(rest.p, '\n', rest.n);
+        size_t n = end == NULL ? rest.n : (size_t)(end - rest.p);
+        if (n > 0)
+            log_line(level, "config", NULL, "%s: %.*s", what, (int)n, rest.p);
+        n += end != NULL;
+        rest = (struct str){rest.p + n, rest.n - n};
+    }
+}
+
+/* --- building --- */
+
+static void fill_road(struct upstream_settings *road, const struct environment_config *e)
+{
+    *road = (struct upstream_settings){
+        .environment = e->name,
+        .host = e->base_url.host,
+        .port = e->base_url.port,
+        .tls = e->base_url.tls,
+        .ca_file = e->ca_file,
+        .tls_min_version = e->tls_min_version,
+        .pinned_spki = e->pinned_spki.items,
+        .pinned_count = e->pinned_spki.count,
+        .proxy = e->egress_proxy,
+        .interface = e->egress_interface,
+        .connect_timeout = e->connect_timeout,
+        .warm = 1, /* of the probes' own pool; workers set theirs */
+    };
+}
+
+static enum pp_result build_environment(struct daemon *d, struct generation *g, const struct environment_config *ec,
+                                        struct buf *problems)
+{
+    struct daemon_environment *had = daemon_find(d, ec->name);
+    struct daemon_environment *e = &g->environments[g->count];
+    struct problem problem = {0};
+    *e = had != NULL ? *had : (struct daemon_environment){0};
+    g->is_new[g->count] = had == NULL;
+    e->config = ec;
+    e->tls = NULL;
+    fill_road(&e->road, ec);
+    if (had == NULL) {
+        e->name = strdup(ec->name);
+        e->shared = environment_shared_new();
+        e->history = history_new();
+        e->metrics_index = metrics_environment(d->metrics, ec->name);
+    }
+    g->count++; /* from here on generation_discard knows it */
+    if (e->name == NULL || e->shared == NULL || e->history == NULL)
+        goto no_memory;
+    if (ec->base_url.tls && upstream_tls_new(&e->road, &e->tls, &problem) != PP_OK) {
+        buf_printf(problems, "%s:%d: environments.%s.tls: %s\n", g->config->path, ec->line, ec->name, problem.text);
+        return PP_INVALID;
+    }
+    return PP_OK;
+no_memory:
+    buf_printf(problems, "out of memory\n");
+    return PP_NOMEM;
+}
+
+/* The default admin socket is a convenience: without its folder, which systemd makes (RuntimeDirectory=), it is made. */
+static void make_default_admin_directory(const struct config *config)
+{
+    for (size_t i = 0; i < config->admin_listen.count; i++) {
+        const struct listen_address *a = &config->admin_listen.items[i];
+        if (a->kind == LISTEN_UNIX && strcmp(a->path, ADMIN_DEFAULT_PATH) == 0)
+            if (mkdir(ADMIN_DEFAULT_DIR, 0755) == 0)
+                (void)chmod(ADMIN_DEFAULT_DIR, 0755); /* whatever the umask */
+    }
+}
+
+static enum pp_result open_listeners(struct daemon *d, struct generation *g, struct buf *problems)
+{
+    struct listener_request requests[LIMIT_ENVIRONMENTS + 1];
+    const struct config *c = g->config;
+    struct problem problem = {0};
+    size_t n = 0;
+    requests[n++] = (struct listener_request){ADMIN_OWNER, &c->admin_listen, &c->admin_access};
+    for (size_t i = 0; i < c->environment_count; i++)
+        requests[n++] =
+            (struct listener_request){c->environments[i].name, &c->environments[i].listen, &c->environments[i].unix_access};
+    make_default_admin_directory(c);
+    enum pp_result rc = listener_set_open(requests, n, d->listeners, &g->listeners, &problem);
+    if (rc != PP_OK)
+        buf_printf(problems, "%s: %s\n", c->path, problem.text);
+    return rc;
+}
+
+static enum pp_result fill_setup(struct generation *g, struct buf *problems)
+{
+    g->setup = worker_setup_new(g->config);
+    if (g->setup == NULL) {
+        buf_printf(problems, "out of memory\n");
+        return PP_NOMEM;
+    }
+    for (size_t i = 0; i < g->count; i++) {
+        struct daemon_environment *e = &g->environments[i];
+        struct worker_setup_environment *se = &g->setup->environments[g->setup->environment_count++];
+        se->config = e->config;
+        se->metrics_index = e->metrics_index;
+        se->shared = environment_shared_ref(e->shared);
+        se->tls = e->tls == NULL ? NULL : upstream_tls_ref(e->tls);
+        for (size_t l = 0; l < listener_set_count(g->listeners); l++) {
+            const char *owner;
+            struct listener *listener = listener_set_at(g->listeners, l, &owner);
+            if (strcmp(owner, e->name) == 0 && se->listener_count < sizeof se->listeners / sizeof *se->listeners)
+                se->listeners[se->listener_count++] = listener_ref(listener);
+        }
+    }
+    return PP_OK;
+}
+
+static void environment_discard(struct daemon_environment *e)
+{
+    token_manager_free(e->tokens);
+    history_free(e->history);
+    upstream_tls_unref(&e->tls);
+    environment_shared_unref(&e->shared);
+    free(e->name);
+}
+
+static void generation_discard(struct daemon *d, struct generation *g)
+{
+    for (size_t i = 0; i < g->count; i++) {
+        if (g->is_new[i])
+            environment_discard(&g->environments[i]);
+        else
+            upstream_tls_unref(&g->environments[i].tls);
+    }
+    listener_set_close(&g->listeners, d->listeners);
+    if (g->setup != NULL)
+        worker_setup_unref(&g->setup);
+    config_unref(&g->config);
+}
+
+/* --- swapping --- */
+
+static void tokens_changed(void *owner, const char *environment, const struct token_snapshot *snapshot)
+{
+    struct daemon *d = owner;
+    for (unsigned i = 0; i < d->worker_count; i++)
+        if (worker_tokens(d->workers[i], environment, snapshot) != PP_OK)
+            log_error("token", environment, "out of memory: worker %u was not told of the change of tokens", i);
+    daemon_tell_status(d);
+}
+
+static enum pp_result start_tokens(struct daemon *d, struct generation *g, struct buf *problems)
+{
+    struct token_manager_callbacks callbacks = {tokens_changed, d};
+    for (size_t i = 0; i < g->count; i++) {
+        struct daemon_environment *e = &g->environments[i];
+        struct token_manager_road road = {&e->road, e->tls};
+        if (!g->is_new[i])
+            continue;
+        if (token_manager_new(d->loop, g->config, e->config, &road, &callbacks, &e->tokens) != PP_OK) {
+            buf_printf(problems, "out of memory\n");
+            return PP_NOMEM;
+        }
+    }
+    return PP_OK;
+}
+
+static enum pp_result listen_admin(struct daemon *d, struct generation *g, struct buf *problems)
+{
+    for (size_t l = 0; d->listeners == NULL && l < listener_set_count(g->listeners); l++) {
+        const char *owner;
+        const struct listener *listener = listener_set_at(g->listeners, l, &owner);
+        if (strcmp(owner, ADMIN_OWNER) == 0 &&
+            admin_listen(d->admin, listener->fd, listener->kind == LISTEN_UNIX) != PP_OK) {
+            buf_printf(problems, "%s: the admin interface cannot listen there\n", listener->address);
+            return PP_SYSTEM;
+        }
+    }
+    return PP_OK;
+}
+
+static bool still_there(const struct generation *g, const char *name)
+{
+    for (size_t i = 0; i < g->count; i++)
+        if (strcmp(g->environments[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* From here on nothing can fail: workers are told, what is gone is let go. */
+static void swap(struct daemon *d, struct generation *g)
+{
+    for (unsigned i = 0; i < d->worker_count; i++)
+        if (worker_configure(d->workers[i], g->setup) != PP_OK)
+            log_error("config", NULL, "out of memory: worker %u keeps its old configuration", i);
+    for (size_t i = 0; i < d->environment_count; i++) {
+        struct daemon_environment *e = &d->environments[i];
+        if (still_there(g, e->name))
+            upstream_tls_unref(&e->tls); /* the copy in the generation has its own */
+        else
+            environment_discard(e);
+    }
+    memcpy(d->environments, g->environments, sizeof d->environments);
+    d->environment_count = g->count;
+    for (size_t i = 0; i < d->environment_count; i++) {
+        struct daemon_environment *e = &d->environments[i];
+        struct token_manager_road road = {&e->road, e->tls};
+        if (g->is_new[i]) {
+            struct token_snapshot snapshot;
+            token_manager_snapshot(e->tokens, &snapshot);
+            tokens_changed(d, e->name, &snapshot);
+            token_snapshot_clear(&snapshot);
+        } else if (token_manager_reload(e->tokens, g->config, e->config, &road) != PP_OK) {
+            log_error("token", e->name, "out of memory: the token source in force stays as it was");
+        }
+    }
+    listener_set_close(&d->listeners, g->listeners);
+    d->listeners = g->listeners;
+    config_unref(&d->config);
+    d->config = g->config;
+    worker_setup_unref(&g->setup);
+}
+
+enum pp_result daemon_apply(struct daemon *d, struct config *config, struct buf *problems)
+{
+    struct generation g = {.config = config_ref(config)};
+    enum pp_result rc = PP_OK;
+    for (size_t i = 0; i < config->environment_count && rc == PP_OK; i++)
+        rc = build_environment(d, &g, &config->environments[i], problems);
+    if (rc == PP_OK)
+        rc = open_listeners(d, &g, problems);
+    if (rc == PP_OK)
+        rc = fill_setup(&g, problems);
+    if (rc == PP_OK)
+        rc = listen_admin(d, &g, problems);
+    if (rc == PP_OK)
+        rc = start_tokens(d, &g, problems);
+    if (rc == PP_OK)
+        swap(d, &g);
+    else
+        generation_discard(d, &g);
+    return rc;
+}
+
+/* --- asked for by SIGHUP or the admin interface --- */
+
+bool daemon_reload(struct daemon *d)
+{
+    struct config *config = NULL;
+    struct config_problems problems = {0};
+    notify_reloading();
+    buf_init(&problems.text, 64u * 1024);
+    enum pp_result rc = config_load(d->config_path, &config, &problems);
+    buf_clear(&d->reload.changed);
+    if (rc == PP_OK) {
+        buf_clear(&d->reload.restart);
+        rc = config_diff(d->config, config, &d->reload.changed, &d->reload.restart);
+    }
+    if (rc == PP_OK)
+        rc = daemon_apply(d, config, &problems.text);
+    d->reload.ok = rc == PP_OK;
+    d->reload.when = clock_wall();
+    buf_clear(&d->reload.problems);
+    if (d->reload.ok) {
+        d->reload.success_when = d->reload.when;
+        log_configure(config->log_level, config->log_format);
+        log_info("config", NULL, "reloaded %s%s", d->config_path,
+                 buf_len(&d->reload.changed) == 0 ? ": nothing changed" : "");
+        daemon_log_lines(LOG_LEVEL_INFO, "changed", &d->reload.changed);
+        daemon_log_lines(LOG_LEVEL_WARNING, "needs a restart", &d->reload.restart);
+        buf_clear(&d->posture);
+        posture_text(config, true, &d->posture);
+    } else {
+        buf_append_str(&d->reload.problems, buf_str(&problems.text));
+        log_error("config", NULL, "reload of %s failed, the running config stays in force", d->config_path);
+        daemon_log_lines(LOG_LEVEL_ERROR, "problem", &d->reload.problems);
+    }
+    config_unref(&config);
+    buf_free(&problems.text);
+    notify_ready();
+    daemon_tell_status(d);
+    return d->reload.ok;
+}
+
+void daemon_forget_environments(struct daemon *d)
+{
+    for (size_t i = 0; i < d->environment_count; i++)
+        environment_discard(&d->environments[i]);
+    d->environment_count = 0;
+}
