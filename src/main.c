@@ -1,9 +1,11 @@
 /* Ordered start, the command, reverse stop. */
 #include "base/crypto.h"
 #include "cli/cli.h"
+#include "daemon/hardening.h"
 
 int main(int argc, char **argv)
 {
+    hardening_clean_environment();
     /* Secrets of every command live there. Where it cannot be locked, the daemon says so in its start line. */
     enum pp_result rc = secret_memory_init();
     int status = cli_main(argc, argv);

@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 
+int cli_run(struct cli_context *context, int argc, char **argv);
 int cli_check(struct cli_context *context, int argc, char **argv);
 int cli_config(struct cli_context *context, int argc, char **argv);
 

@@ -7,6 +7,13 @@
 
 #define CHORES_CHECK 2000 /* ms between looks at the workers' loops where no watchdog asks for more */
 
+/* The timers of the chores were armed before, which is when arming can fail. */
+static void again(struct daemon *d, struct timer *t, msec due, void (*chore)(struct timer *))
+{
+    if (timer_set(d->loop, t, due, chore) != PP_OK)
+        log_error("main", NULL, "out of memory: no watchdog or no history until the next start");
+}
+
 static void take_samples(struct timer *t)
 {
     struct daemon *d = (struct daemon *)((char *)t - offsetof(struct daemon, sampling));
@@ -16,7 +23,7 @@ static void take_samples(struct timer *t)
         history_sample(d->environments[i].history, &totals, clock_wall());
     }
     daemon_tell_status(d);
-    (void)timer_set(d->loop, t, t->due + HISTORY_STEP, take_samples); /* it was armed before: cannot fail */
+    again(d, t, t->due + HISTORY_STEP, take_samples);
 }
 
 static msec check_interval(void)
@@ -25,8 +32,8 @@ static msec check_interval(void)
     return asked > 0 && asked < CHORES_CHECK ? asked : CHORES_CHECK;
 }
 
-/* A worker whose loop has not turned since the last look, though it was woken then, is stuck: systemd hears nothing until
- * it turns again, and restarts us when that takes too long. */
+/* A worker whose loop has not turned since the last look, though it was woken then, is stuck: systemd hears nothing
+ * until it turns again, and restarts us when that takes too long. */
 static void look_at_workers(struct timer *t)
 {
     struct daemon *d = (struct daemon *)((char *)t - offsetof(struct daemon, watchdog));
@@ -44,7 +51,7 @@ static void look_at_workers(struct timer *t)
     d->stalled_workers = stalled;
     if (stalled == 0)
         notify_alive();
-    (void)timer_set(d->loop, t, clock_now() + check_interval(), look_at_workers);
+    again(d, t, clock_now() + check_interval(), look_at_workers);
 }
 
 void daemon_tell_status(struct daemon *d)
@@ -69,9 +76,8 @@ void daemon_tell_status(struct daemon *d)
 void daemon_start_chores(struct daemon *d)
 {
     msec now = clock_now();
-    if (timer_set(d->loop, &d->watchdog, now + check_interval(), look_at_workers) != PP_OK ||
-        timer_set(d->loop, &d->sampling, now + HISTORY_STEP, take_samples) != PP_OK)
-        log_error("main", NULL, "out of memory: no watchdog and no history until the next start");
+    again(d, &d->watchdog, now + check_interval(), look_at_workers);
+    again(d, &d->sampling, now + HISTORY_STEP, take_samples);
 }
 
 void daemon_stop_chores(struct daemon *d)

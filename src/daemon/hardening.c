@@ -10,9 +10,10 @@
 void hardening_clean_environment(void)
 {
     static const char *const names[] = {
-        "http_proxy",  "https_proxy",   "HTTP_PROXY",   "HTTPS_PROXY",  "all_proxy", "ALL_PROXY", "no_proxy",
-        "NO_PROXY",    "SSLKEYLOGFILE", "OPENSSL_CONF", "SSL_CERT_DIR", "SSL_CERT_FILE", "OPENSSL_MODULES",
-        "OPENSSL_ENGINES", "CURL_HOME", "CURL_CA_BUNDLE", "CURL_SSL_BACKEND", "NETRC", "LOCALDOMAIN", "HOSTALIASES",
+        "http_proxy",     "https_proxy",      "HTTP_PROXY",      "HTTPS_PROXY",     "all_proxy",
+        "ALL_PROXY",      "no_proxy",         "NO_PROXY",        "SSLKEYLOGFILE",   "OPENSSL_CONF",
+        "SSL_CERT_DIR",   "SSL_CERT_FILE",    "OPENSSL_MODULES", "OPENSSL_ENGINES", "CURL_HOME",
+        "CURL_CA_BUNDLE", "CURL_SSL_BACKEND", "NETRC",           "LOCALDOMAIN",     "HOSTALIASES",
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         (void)unsetenv(names[i]);

@@ -93,7 +93,8 @@ no_memory:
     return PP_NOMEM;
 }
 
-/* The default admin socket is a convenience: without its folder, which systemd makes (RuntimeDirectory=), it is made. */
+/* The default admin socket is a convenience: without its folder, which systemd makes (RuntimeDirectory=), it is made.
+ */
 static void make_default_admin_directory(const struct config *config)
 {
     for (size_t i = 0; i < config->admin_listen.count; i++) {
@@ -112,8 +113,8 @@ static enum pp_result open_listeners(struct daemon *d, struct generation *g, str
     size_t n = 0;
     requests[n++] = (struct listener_request){ADMIN_OWNER, &c->admin_listen, &c->admin_access};
     for (size_t i = 0; i < c->environment_count; i++)
-        requests[n++] =
-            (struct listener_request){c->environments[i].name, &c->environments[i].listen, &c->environments[i].unix_access};
+        requests[n++] = (struct listener_request){c->environments[i].name, &c->environments[i].listen,
+                                                  &c->environments[i].unix_access};
     make_default_admin_directory(c);
     enum pp_result rc = listener_set_open(requests, n, d->listeners, &g->listeners, &problem);
     if (rc != PP_OK)

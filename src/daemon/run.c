@@ -37,12 +37,14 @@ static void drain(struct daemon *d, const char *why)
         return;
     }
     d->draining = true;
-    log_info("drain", NULL, "stopping (%s): no new client is accepted, what is open may finish within drain_timeout", why);
+    log_info("drain", NULL, "stopping (%s): no new client is accepted, what is open may finish within drain_timeout",
+             why);
     notify_stopping();
     daemon_tell_status(d);
     for (size_t i = 0; i < d->environment_count; i++)
         token_manager_quiesce(d->environments[i].tokens);
-    bool posted = timer_set(d->loop, &d->drain_deadline, clock_now() + d->config->drain_timeout, deadline_passed) == PP_OK;
+    bool posted =
+        timer_set(d->loop, &d->drain_deadline, clock_now() + d->config->drain_timeout, deadline_passed) == PP_OK;
     for (unsigned i = 0; i < d->worker_count; i++)
         posted = worker_drain(d->workers[i]) == PP_OK && posted;
     if (!posted) {
@@ -282,8 +284,9 @@ int daemon_run(const char *config_path)
     buf_init(&d->posture, 16u * 1024);
     buf_init(&problems.text, 64u * 1024);
     hardening_process();
-    if (secret_memory_init() != PP_OK)
-        log_warning("main", NULL, "memory for secrets cannot be locked; raise LimitMEMLOCK, or make sure swap is encrypted");
+    if (!secret_memory_locked())
+        log_warning("main", NULL,
+                    "memory for secrets cannot be locked; raise LimitMEMLOCK, or make sure swap is encrypted");
     if (config_load(config_path, &config, &problems) != PP_OK) {
         (void)!write(STDERR_FILENO, buf_str(&problems.text).p, buf_len(&problems.text));
         status = 78;
@@ -300,6 +303,5 @@ int daemon_run(const char *config_path)
     config_unref(&config);
     stop(d);
     free(d);
-    secret_memory_fini();
     return status;
 }

@@ -45,7 +45,8 @@ struct watch {
  * ENOMEM); w->fd is -1 then. */
 enum pp_result loop_watch(struct loop *l, struct watch *w, int fd, uint32_t events,
                           void (*ready)(struct watch *, uint32_t)) PP_MUST_CHECK;
-enum pp_result loop_rewatch(struct loop *l, struct watch *w, uint32_t events) PP_MUST_CHECK;
+/* The kernel took the watch before, so that other bits are no news to it: failing is a bug, told as PP_SYSTEM. */
+enum pp_result loop_rewatch(struct loop *l, struct watch *w, uint32_t events);
 /* Forgets it, also events of this turn not delivered yet. Call before close(2). Nothing happens if it is not watched.
  */
 void loop_unwatch(struct loop *l, struct watch *w);
