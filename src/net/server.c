@@ -1,15 +1,11 @@
 /* Clients' connections and requests by libmicrohttpd, in external epoll mode on the worker's loop. */
-#include "net/server.h"
+#include "net/server_private.h"
 
 #include "base/limits.h"
 #include "base/log.h"
-#include "net/peer.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <microhttpd.h>
-#include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -19,155 +15,7 @@
 #define SERVER_CONNECTION_MEMORY (48u * 1024)
 #define SERVER_HEADER_RECORD     64u /* at most what libmicrohttpd keeps for each header line or query argument */
 #define SERVER_STREAM_BLOCK      (32u * 1024)
-#define SERVER_LINGER            1000 /* ms to read on after a refusal in the midst of a body, so that it is seen */
 #define SERVER_SPARE_REQUESTS    64u
-
-enum phase {
-    PHASE_IDLE,  /* between requests */
-    PHASE_HEAD,  /* a request's first byte was seen (or the client has just come) */
-    PHASE_BODY,  /* the head is complete, the body is not */
-    PHASE_WAIT,  /* complete; the exchange owes an answer */
-    PHASE_REPLY, /* the answer is on its way */
-    PHASE_LINGER /* refused in the midst of a body */
-};
-
-struct server_connection {
-    struct watch watch; /* first member; edge-triggered: arrival of bytes, and the client's going */
-    struct timer timer; /* fires at or before `deadline`; moved only when it must come earlier */
-    msec deadline;
-    enum phase phase;
-    bool unix_socket;
-    bool client_ended;  /* EPOLLRDHUP was seen: it sends no more, and may be gone altogether */
-    bool reading_ended; /* by ourselves, so that EPOLLRDHUP says nothing about the client */
-    enum refusal refused;
-    struct server *server;
-    struct MHD_Connection *mhd;
-    struct server_request *request;
-    struct server_timeouts timeouts;
-    void *context;
-    struct server_connection *next, *prev;
-};
-
-struct server_request {
-    struct server_connection *connection;
-    void *exchange;
-    struct MHD_Response *pending; /* built, not queued yet */
-    unsigned status;
-    size_t head_bytes; /* what the head and its records take of the connection's memory */
-    int64_t started_usec;
-    const char *raw;   /* where the target stands in libmicrohttpd's memory, which decodes it in place */
-    struct str target; /* our copy of it, as it was sent */
-    bool begun, complete, suspended, answered, streaming, cut;
-    void (*upgraded)(void *owner, int fd, struct str early);
-    void *upgrade_owner;
-    struct server_request *next_spare;
-    /* from here on filled anew, not zeroed, when a spare one is used again */
-    char short_target[192];
-    struct header_list headers;
-};
-
-struct server {
-    struct loop *loop;
-    struct MHD_Daemon *mhd;
-    struct watch mhd_watch; /* libmicrohttpd's own epoll descriptor, level-triggered inside ours */
-    struct server_limits limits;
-    struct server_handlers handlers;
-    struct server_connection *connections;
-    unsigned connection_count;
-    struct server_connection *adding; /* the connection being given to libmicrohttpd right now */
-    bool draining;
-    bool ready; /* libmicrohttpd has events to look at */
-    struct server_request *spare;
-    unsigned spare_count;
-};
-
-/* --- deadlines --- */
-
-static void connection_late(struct timer *t);
-
-static void connection_expect(struct server_connection *c, enum phase phase, msec within)
-{
-    c->phase = phase;
-    c->deadline = within <= 0 ? MSEC_NEVER : clock_now() + within;
-    if (c->deadline != MSEC_NEVER && (!timer_armed(&c->timer) || c->timer.due > c->deadline))
-        if (timer_set(c->server->loop, &c->timer, c->deadline, connection_late) != PP_OK)
-            (void)shutdown(c->watch.fd, SHUT_RDWR); /* no memory to watch over it: better none than one without end */
-}
-
-/* The daemon's own answer written past libmicrohttpd, at points where that has nothing of its own to write. Best
- * effort: the connection ends anyway. */
-static void write_refusal(int fd, enum refusal refusal)
-{
-    const struct reply_rule *rule = reply_rule(refusal);
-    struct buf body, all;
-    char proxy_status[96];
-    buf_init(&body, 2048);
-    buf_init(&all, 4096);
-    reply_proxy_status(refusal, proxy_status);
-    if (reply_body(&body, refusal, "", SENT_NO) == PP_OK) {
-        buf_printf(&all,
-                   "HTTP/1.1 %d Refused\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-                   "Proxy-Status: %s\r\nConnection: close\r\n\r\n",
-                   rule->status, buf_len(&body), proxy_status);
-        buf_append_str(&all, buf_str(&body));
-        if (!all.failed)
-            (void)!send(fd, all.data, buf_len(&all), MSG_DONTWAIT | MSG_NOSIGNAL);
-    }
-    buf_free(&body);
-    buf_free(&all);
-}
-
-static void connection_late(struct timer *t)
-{
-    struct server_connection *c = (struct server_connection *)((char *)t - offsetof(struct server_connection, timer));
-    struct server *s = c->server;
-    if (c->deadline > clock_now()) { /* it moved further off in the meantime */
-        if (c->deadline != MSEC_NEVER && timer_set(s->loop, t, c->deadline, connection_late) != PP_OK)
-            (void)shutdown(c->watch.fd, SHUT_RDWR);
-        return;
-    }
-    switch (c->phase) {
-    case PHASE_HEAD:
-        c->refused = REFUSAL_TIMEOUT;
-        write_refusal(c->watch.fd, REFUSAL_TIMEOUT);
-        (void)shutdown(c->watch.fd, SHUT_RDWR); /* libmicrohttpd sees the end and closes */
-        break;
-    case PHASE_BODY:
-        s->handlers.late(c->request->exchange);
-        break;
-    case PHASE_IDLE:
-    case PHASE_LINGER:
-        (void)shutdown(c->watch.fd, SHUT_RDWR);
-        break;
-    case PHASE_WAIT: /* the exchange has deadlines of its own */
-        break;
-    case PHASE_REPLY:
-        server_cut(c->request);
-        break;
-    }
-}
-
-/* The client may finish what it has sent already, and no more: what waits in the kernel is still read and answered. */
-static void connection_end_reading(struct server_connection *c)
-{
-    c->reading_ended = true;
-    (void)shutdown(c->watch.fd, SHUT_RD);
-}
-
-/* The client sends no more. Has it gone, or does it merely say that its request was all (nc -N does)? A request that is
- * not suspended is left to libmicrohttpd, which reads and writes by itself and finds out. */
-static void connection_check_client(struct server_connection *c)
-{
-    struct server_request *r = c->request;
-    if (r == NULL || !r->suspended || r->cut)
-        return;
-    struct pollfd p = {.fd = c->watch.fd, .events = POLLRDHUP};
-    bool closed = poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR)) != 0; /* both directions are over */
-    if (!closed && (c->reading_ended || c->unix_socket || !peer_is_gone(c->watch.fd)))
-        return;
-    c->server->handlers.gone(r->exchange);
-    server_cut(r);
-}
 
 /* --- requests --- */
 
@@ -378,17 +226,6 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **request, 
 
 /* --- connections --- */
 
-static void connection_ready(struct watch *w, uint32_t events)
-{
-    struct server_connection *c = (struct server_connection *)w;
-    if (c->phase == PHASE_IDLE && (events & EPOLLIN))
-        connection_expect(c, PHASE_HEAD, c->timeouts.header);
-    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
-        c->client_ended = true;
-        connection_check_client(c);
-    }
-}
-
 static void connection_unlink(struct server *s, struct server_connection *c)
 {
     if (c->next != NULL)
@@ -430,7 +267,7 @@ void server_add(struct server *s, int fd, bool unix_socket, const struct server_
 {
     struct server_connection *c = s->connection_count < s->limits.connections ? calloc(1, sizeof *c) : NULL;
     if (c == NULL || s->draining) {
-        write_refusal(fd, s->draining ? REFUSAL_DRAINING : REFUSAL_OVERLOADED);
+        connection_write_refusal(fd, s->draining ? REFUSAL_DRAINING : REFUSAL_OVERLOADED);
         free(c);
         close(fd);
         s->handlers.closed(context, REFUSAL_OVERLOADED);
@@ -580,15 +417,6 @@ void server_cut(struct server_request *r)
     }
 }
 
-void server_refuse(struct server_request *r, enum refusal refusal)
-{
-    struct server_connection *c = r->connection;
-    r->answered = true;
-    write_refusal(c->watch.fd, refusal);
-    (void)shutdown(c->watch.fd, SHUT_WR);
-    connection_expect(c, PHASE_LINGER, SERVER_LINGER);
-}
-
 static void on_upgrade(void *cls, struct MHD_Connection *mhd, void *request, const char *early, size_t early_size,
                        MHD_socket socket, struct MHD_UpgradeResponseHandle *handle)
 {
@@ -625,16 +453,6 @@ enum pp_result server_upgrade(struct server_request *r, const struct server_repl
     r->status = MHD_HTTP_SWITCHING_PROTOCOLS;
     answer(r);
     return PP_OK;
-}
-
-void *server_context(const struct server_request *r)
-{
-    return r->connection->context;
-}
-
-bool server_is_unix(const struct server_request *r)
-{
-    return r->connection->unix_socket;
 }
 
 /* --- the server --- */
@@ -721,19 +539,6 @@ void server_free(struct server *s)
         free(r);
     }
     free(s);
-}
-
-void server_drain(struct server *s)
-{
-    s->draining = true;
-    for (struct server_connection *c = s->connections; c != NULL; c = c->next)
-        if (c->request == NULL)
-            connection_end_reading(c);
-}
-
-unsigned server_connections(const struct server *s)
-{
-    return s->connection_count;
 }
 
 const char *server_library_version(void)

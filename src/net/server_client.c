@@ -1,0 +1,142 @@
+/* Clients' connections seen from outside libmicrohttpd: deadlines, their going, refusals it has no way to give. */
+#include "net/server_private.h"
+
+#include "net/peer.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#define SERVER_LINGER 1000 /* ms to read on after a refusal in the midst of a body, so that it is seen */
+
+/* --- deadlines --- */
+
+static void connection_late(struct timer *t);
+
+void connection_expect(struct server_connection *c, enum phase phase, msec within)
+{
+    c->phase = phase;
+    c->deadline = within <= 0 ? MSEC_NEVER : clock_now() + within;
+    if (c->deadline != MSEC_NEVER && (!timer_armed(&c->timer) || c->timer.due > c->deadline))
+        if (timer_set(c->server->loop, &c->timer, c->deadline, connection_late) != PP_OK)
+            (void)shutdown(c->watch.fd, SHUT_RDWR); /* no memory to watch over it: better none than one without end */
+}
+
+/* The daemon's own answer written past libmicrohttpd, at points where that has nothing of its own to write. Best
+ * effort: the connection ends anyway. */
+void connection_write_refusal(int fd, enum refusal refusal)
+{
+    const struct reply_rule *rule = reply_rule(refusal);
+    struct buf body, all;
+    char proxy_status[96];
+    buf_init(&body, 2048);
+    buf_init(&all, 4096);
+    reply_proxy_status(refusal, proxy_status);
+    if (reply_body(&body, refusal, "", SENT_NO) == PP_OK) {
+        buf_printf(&all,
+                   "HTTP/1.1 %d Refused\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+                   "Proxy-Status: %s\r\nConnection: close\r\n\r\n",
+                   rule->status, buf_len(&body), proxy_status);
+        buf_append_str(&all, buf_str(&body));
+        if (!all.failed)
+            (void)!send(fd, all.data, buf_len(&all), MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    buf_free(&body);
+    buf_free(&all);
+}
+
+static void connection_late(struct timer *t)
+{
+    struct server_connection *c = (struct server_connection *)((char *)t - offsetof(struct server_connection, timer));
+    struct server *s = c->server;
+    if (c->deadline > clock_now()) { /* it moved further off in the meantime */
+        if (c->deadline != MSEC_NEVER && timer_set(s->loop, t, c->deadline, connection_late) != PP_OK)
+            (void)shutdown(c->watch.fd, SHUT_RDWR);
+        return;
+    }
+    switch (c->phase) {
+    case PHASE_HEAD:
+        c->refused = REFUSAL_TIMEOUT;
+        connection_write_refusal(c->watch.fd, REFUSAL_TIMEOUT);
+        (void)shutdown(c->watch.fd, SHUT_RDWR); /* libmicrohttpd sees the end and closes */
+        break;
+    case PHASE_BODY:
+        s->handlers.late(c->request->exchange);
+        break;
+    case PHASE_IDLE:
+    case PHASE_LINGER:
+        (void)shutdown(c->watch.fd, SHUT_RDWR);
+        break;
+    case PHASE_WAIT: /* the exchange has deadlines of its own */
+        break;
+    case PHASE_REPLY:
+        server_cut(c->request);
+        break;
+    }
+}
+
+/* The client may finish what it has sent already, and no more: what waits in the kernel is still read and answered. */
+void connection_end_reading(struct server_connection *c)
+{
+    c->reading_ended = true;
+    (void)shutdown(c->watch.fd, SHUT_RD);
+}
+
+/* The client sends no more. Has it gone, or does it merely say that its request was all (nc -N does)? A request that is
+ * not suspended is left to libmicrohttpd, which reads and writes by itself and finds out. */
+void connection_check_client(struct server_connection *c)
+{
+    struct server_request *r = c->request;
+    if (r == NULL || !r->suspended || r->cut)
+        return;
+    struct pollfd p = {.fd = c->watch.fd, .events = POLLRDHUP};
+    bool closed = poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR)) != 0; /* both directions are over */
+    if (!closed && (c->reading_ended || c->unix_socket || !peer_is_gone(c->watch.fd)))
+        return;
+    c->server->handlers.gone(r->exchange);
+    server_cut(r);
+}
+
+void connection_ready(struct watch *w, uint32_t events)
+{
+    struct server_connection *c = (struct server_connection *)w;
+    if (c->phase == PHASE_IDLE && (events & EPOLLIN))
+        connection_expect(c, PHASE_HEAD, c->timeouts.header);
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+        c->client_ended = true;
+        connection_check_client(c);
+    }
+}
+
+void server_refuse(struct server_request *r, enum refusal refusal)
+{
+    struct server_connection *c = r->connection;
+    r->answered = true;
+    connection_write_refusal(c->watch.fd, refusal);
+    (void)shutdown(c->watch.fd, SHUT_WR);
+    connection_expect(c, PHASE_LINGER, SERVER_LINGER);
+}
+
+void server_drain(struct server *s)
+{
+    s->draining = true;
+    for (struct server_connection *c = s->connections; c != NULL; c = c->next)
+        if (c->request == NULL)
+            connection_end_reading(c);
+}
+
+unsigned server_connections(const struct server *s)
+{
+    return s->connection_count;
+}
+
+void *server_context(const struct server_request *r)
+{
+    return r->connection->context;
+}
+
+bool server_is_unix(const struct server_request *r)
+{
+    return r->connection->unix_socket;
+}

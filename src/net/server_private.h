@@ -1,0 +1,83 @@
+/* What net/server.c (libmicrohttpd) and net/server_client.c (clients' connections) share. Nothing else includes it. */
+#ifndef PP_NET_SERVER_PRIVATE_H
+#define PP_NET_SERVER_PRIVATE_H
+
+#include "net/server.h"
+
+struct MHD_Connection;
+struct MHD_Daemon;
+struct MHD_Response;
+
+enum phase {
+    PHASE_IDLE,  /* between requests */
+    PHASE_HEAD,  /* a request's first byte was seen (or the client has just come) */
+    PHASE_BODY,  /* the head is complete, the body is not */
+    PHASE_WAIT,  /* complete; the exchange owes an answer */
+    PHASE_REPLY, /* the answer is on its way */
+    PHASE_LINGER /* refused in the midst of a body */
+};
+
+struct server_connection {
+    struct watch watch; /* first member; edge-triggered: arrival of bytes, and the client's going */
+    struct timer timer; /* fires at or before `deadline`; moved only when it must come earlier */
+    msec deadline;
+    enum phase phase;
+    bool unix_socket;
+    bool client_ended;  /* EPOLLRDHUP was seen: it sends no more, and may be gone altogether */
+    bool reading_ended; /* by ourselves, so that EPOLLRDHUP says nothing about the client */
+    enum refusal refused;
+    struct server *server;
+    struct MHD_Connection *mhd;
+    struct server_request *request;
+    struct server_timeouts timeouts;
+    void *context;
+    struct server_connection *next, *prev;
+};
+
+struct server_request {
+    struct server_connection *connection;
+    void *exchange;
+    struct MHD_Response *pending; /* built, not queued yet */
+    unsigned status;
+    size_t head_bytes; /* what the head and its records take of the connection's memory */
+    int64_t started_usec;
+    const char *raw;   /* where the target stands in libmicrohttpd's memory, which decodes it in place */
+    struct str target; /* our copy of it, as it was sent */
+    bool begun, complete, suspended, answered, streaming, cut;
+    void (*upgraded)(void *owner, int fd, struct str early);
+    void *upgrade_owner;
+    struct server_request *next_spare;
+    /* from here on filled anew, not zeroed, when a spare one is used again */
+    char short_target[192];
+    struct header_list headers;
+};
+
+struct server {
+    struct loop *loop;
+    struct MHD_Daemon *mhd;
+    struct watch mhd_watch; /* libmicrohttpd's own epoll descriptor, level-triggered inside ours */
+    struct server_limits limits;
+    struct server_handlers handlers;
+    struct server_connection *connections;
+    unsigned connection_count;
+    struct server_connection *adding; /* the connection being given to libmicrohttpd right now */
+    bool draining;
+    bool ready; /* libmicrohttpd has events to look at */
+    struct server_request *spare;
+    unsigned spare_count;
+};
+
+/* --- server_client.c --- */
+/* Enters a phase that must be over `within` ms (0 or less: no deadline). */
+void connection_expect(struct server_connection *c, enum phase phase, msec within);
+/* An answer of our own written past libmicrohttpd, at points where that has nothing of its own to write. Best effort:
+ * the connection ends anyway. */
+void connection_write_refusal(int fd, enum refusal refusal);
+/* The client may finish what it has sent already, and no more: what waits in the kernel is still read and answered. */
+void connection_end_reading(struct server_connection *c);
+/* The client sends no more: has it gone? Then its request is cut. */
+void connection_check_client(struct server_connection *c);
+/* Of the connection's watch. */
+void connection_ready(struct watch *w, uint32_t events);
+
+#endif
