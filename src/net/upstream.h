@@ -39,8 +39,8 @@ struct upstream_pool;
 /* Copies what it needs of the settings; takes its own reference on `tls` (NULL for plain http to loopback). */
 struct upstream_pool *upstream_pool_new(struct loop *loop, const struct upstream_settings *settings,
                                         struct upstream_tls *tls) PP_MUST_CHECK;
-/* Idle connections close now, busy ones when they are given back; requests under way for a connection end with
- * PP_BROKEN. Memory goes at the end of the turn in which the last connection went. */
+/* Idle connections close now, busy ones when they are given back; waiters fail at the end of the turn
+ * (UPSTREAM_FAILURE_LOCAL). Memory goes at the end of the turn in which the last connection went. */
 void upstream_pool_close(struct upstream_pool *pool);
 
 enum upstream_failure { /* why no connection came, or why one broke */
@@ -59,13 +59,17 @@ struct upstream_waiter {
     /* Exactly one of them is called, never from inside upstream_acquire: */
     void (*ready)(struct upstream_waiter *w, struct upstream_connection *c);                  /* it is yours now */
     void (*failed)(struct upstream_waiter *w, enum upstream_failure why, const char *detail); /* detail: for the log */
-    struct upstream_waiter *next, *prev;                                                      /* private */
-    struct upstream_pool *pool;                                                               /* private */
-    bool waiting;                                                                             /* private */
+    /* All that follows is private; zero before the first use. */
+    struct upstream_waiter *next, *prev;
+    struct upstream_pool *pool;
+    struct upstream_connection *attempt; /* being opened for it */
+    msec deadline;
+    bool waiting, fresh;
 };
 
-/* The newest idle connection that is still good, at once as the return value; else NULL and the waiter hears later,
- * when one was opened or given back. `fresh`: never a used one (the retry after a stale connection). */
+/* The newest idle connection that is still good, at once as the return value; else NULL and the waiter hears later:
+ * when one was opened or given back (first come, first served), or why the attempt made for it failed, at the latest
+ * connect_timeout from now. `fresh`: never a used one (the retry after a stale connection). */
 struct upstream_connection *upstream_acquire(struct upstream_pool *pool, struct upstream_waiter *w, bool fresh);
 /* The waiter hears nothing any more. A connection being opened for it is kept for the pool. */
 void upstream_cancel(struct upstream_waiter *w);
@@ -73,7 +77,8 @@ void upstream_cancel(struct upstream_waiter *w);
 /* --- one connection, held by one user at a time --- */
 struct upstream_user {
     /* Edge-triggered: `readable` means read until PP_AGAIN, `writable` that a write that said PP_AGAIN may go on. An
-     * error or end shows as readable. Not called while the user is NULL. */
+     * error or end shows as readable. Not called while the user is NULL; what happened meanwhile is told to the next
+     * one at the end of the turn. Who takes a connection over without having seen PP_AGAIN tries first. */
     void (*readable)(struct upstream_user *u);
     void (*writable)(struct upstream_user *u);
 };
@@ -82,12 +87,13 @@ void upstream_set_user(struct upstream_connection *c, struct upstream_user *user
 /* PP_OK: *done > 0 bytes. PP_AGAIN: nothing now. PP_END: orderly end (TLS close_notify, or FIN on plain TCP).
  * PP_BROKEN: reset, or a TLS stream cut without close_notify: what came before may be incomplete. */
 enum pp_result upstream_read(struct upstream_connection *c, void *into, size_t room, size_t *done) PP_MUST_CHECK;
-/* PP_OK: *done > 0 bytes taken, maybe fewer than n. PP_AGAIN or PP_BROKEN otherwise. */
+/* PP_OK: *done > 0 bytes taken, maybe fewer than n. PP_AGAIN or PP_BROKEN otherwise. After PP_AGAIN the same bytes must
+ * be offered again, from wherever they are then, and more may follow them: TLS may hold the first of them already. */
 enum pp_result upstream_write(struct upstream_connection *c, const void *bytes, size_t n, size_t *done) PP_MUST_CHECK;
 /* Sends close_notify (TLS) or FIN (plain): no more writes follow. For tunnels' half-close. */
 void upstream_shutdown_write(struct upstream_connection *c);
 
-/* True when some request was answered on it before: it may have died in the meantime without our knowing. */
+/* True when some request was answered on it before, or it lay idle: it may have died without our knowing. */
 bool upstream_is_reused(const struct upstream_connection *c);
 /* Text address of the other end, for the log; lives as long as the connection. */
 const char *upstream_peer(const struct upstream_connection *c);
