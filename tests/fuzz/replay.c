@@ -1,11 +1,9 @@
-/* Runs a fuzz target over files without libFuzzer: each whole, and cut after every byte, as a slow peer would. */
-#include <errno.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+/* Runs a fuzz target over files without libFuzzer: each whole, and cut after every byte, as a slow peer would.
+ * Without a file it takes one input from standard input, as AFL++ gives it: afl-fuzz -i CORPUS -o DIR -- replay_NAME */
+#include "fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include <errno.h>
+#include <string.h>
 
 #define INPUT_MAX    (1024u * 1024) /* bytes of a file that are read */
 #define PREFIXES_MAX 2048u          /* cuts per file: after each of its first bytes */
@@ -22,6 +20,13 @@ static int run_copy(const uint8_t *data, size_t size)
     (void)LLVMFuzzerTestOneInput(copy, size);
     free(copy);
     return 0;
+}
+
+static int run_stdin(uint8_t *buffer)
+{
+    size_t size = fread(buffer, 1, INPUT_MAX, stdin);
+
+    return ferror(stdin) != 0 ? -1 : run_copy(buffer, size);
 }
 
 static int run_file(const char *path, uint8_t *buffer)
@@ -45,10 +50,10 @@ int main(int argc, char **argv)
 {
     uint8_t *buffer = malloc(INPUT_MAX);
 
-    if (buffer == NULL || argc < 2) {
-        (void)fprintf(stderr, "usage: %s FILE...\n", argv[0]);
+    if (buffer == NULL || (argc < 2 && run_stdin(buffer) != 0)) {
+        (void)fprintf(stderr, "%s: standard input could not be run: %s\n", argv[0], strerror(errno));
         free(buffer);
-        return 2;
+        return 1;
     }
     for (int i = 1; i < argc; i++) {
         if (run_file(argv[i], buffer) != 0) {
