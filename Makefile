@@ -31,11 +31,15 @@ DEPS := \
 	libsystemd-dev \
 	lintian \
 	mandoc \
+	netcat-openbsd \
+	nodejs \
 	openssl \
 	pkg-config \
 	python3 \
 	python3-aiohttp \
+	python3-h11 \
 	python3-pytest \
+	python3-pytest-xdist \
 	python3-websockets \
 	shellcheck \
 	systemd \
@@ -243,7 +247,7 @@ check-options: $(DAEMON)
 	@scripts/check-options $(DAEMON)
 
 check-e2e: $(DAEMON) $(FAKEPROOF)
-	@$(PP_ENV) $(PYTEST) tests/e2e $(PYTEST_ARGS)
+	@$(PP_ENV) $(PYTEST) -n 4 tests/e2e $(PYTEST_ARGS)
 
 # The unit under a systemd booted for it; says why and counts nothing where that can't be done.
 check-system: $(DAEMON) $(FAKEPROOF) $(UNITS) $(SAMPLE)

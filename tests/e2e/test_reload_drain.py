@@ -1,0 +1,200 @@
+"""Signals: reload is all or nothing, drain is polite and bounded, a second signal is final."""
+import signal
+
+import pytest
+
+from harness.client import request
+from harness.expect import passed, refused
+from harness.upstream import OK
+from harness.waiting import until
+
+
+# --- reload ---
+def test_a_reload_changes_what_it_says(daemon, raw_upstream):
+    upstream = raw_upstream(automatic=OK)
+    running = daemon(upstream)
+    refused(running.get("/other/a"), 404)
+    running.environments["production"]["allowed_paths"] = ["/other/"]
+    running.write_config()
+    running.reload()
+    passed(running.get("/other/a"))
+    refused(running.get("/widget/a"), 404)
+
+
+def test_a_reload_can_move_to_another_upstream(daemon, raw_upstream):
+    first, second = raw_upstream(automatic=OK), raw_upstream(automatic=OK)
+    running = daemon(first)
+    passed(running.get("/widget/a"))
+    running.environments["production"]["base_url"] = second.url
+    running.write_config()
+    running.reload()
+    passed(running.get("/widget/a"))
+    assert len(first.taken()) == 1 and len(second.taken()) == 1
+
+
+@pytest.mark.parametrize("bad",
+                         ["nonsense", "", "environments = { production = { base_url = \"http://example.com\"; }; };",
+                                 "unknown_key = 1;"])
+def test_a_bad_file_leaves_everything_as_it_was(daemon, raw_upstream, bad):
+    upstream = raw_upstream(automatic=OK)
+    running = daemon(upstream)
+    running.write_config(bad)
+    at = len(running.log)
+    running.reload()
+    running.wait_log("proofproxy.conf", after=at)
+    passed(running.get("/widget/a"))
+    running.environments["production"]["allowed_paths"] = ["/other/"]
+    running.write_config()
+    running.reload()
+    passed(running.get("/other/a"))
+
+
+def test_one_bad_environment_of_two_changes_neither(daemon, raw_upstream, token):
+    upstream = raw_upstream(tls=False, automatic=OK)
+    running = daemon(environments={name: {"base_url": upstream.url, "token_file": [token]} for name in ("one", "two")})
+    running.environments["one"]["allowed_paths"] = ["/other/"]
+    running.environments["two"]["max_body"] = "many"
+    running.write_config()
+    running.reload()
+    for name in ("one", "two"):
+        passed(running.get("/widget/a", environment=name))
+
+
+def test_a_reload_touches_no_open_exchange(daemon, raw_upstream):
+    upstream = raw_upstream()
+    running = daemon(upstream)
+    with running.client() as client:
+        client.send(request("/widget/a"))
+        seen = upstream.request()
+        running.environments["production"]["allowed_paths"] = ["/other/"]
+        running.write_config()
+        running.reload()
+        seen.answer(OK)
+        passed(client.response())
+        refused(client.get("/widget/a"), 404)
+
+
+def test_a_reload_reads_the_token_file_again(daemon, fakeproof, vault, token):
+    fresh = vault.token("new")
+    fake = fakeproof([fresh, token])
+    running = daemon(fake)
+    passed(running.get("/widget/transactions/x"), 404)
+    running.set_tokens(fresh)
+    running.reload()
+    fake.tokens(fresh)
+    passed(running.get("/widget/transactions/x"), 404)
+
+
+def test_many_reloads_under_load_lose_nothing(daemon, fake):
+    running = daemon(fake)
+    with running.client() as client:
+        for i in range(40):
+            if i % 4 == 0:
+                running.process.send_signal(signal.SIGHUP)
+            passed(client.get("/widget/transactions/x"), 404)
+    running.reload()
+
+
+# --- drain ---
+def test_sigterm_when_idle_ends_at_once(daemon, fake):
+    running = daemon(fake)
+    client = running.client()
+    passed(client.get("/widget/transactions/x"), 404)
+    assert running.terminate(patience=8) == 0
+    assert "STOPPING=1" in running.notices.lines
+    assert client.at_end()
+
+
+def test_sigterm_lets_open_exchanges_finish(daemon, raw_upstream):
+    upstream = raw_upstream()
+    running = daemon(upstream)
+    client = running.client()
+    client.send(request("/widget/a"))
+    seen = upstream.request()
+    running.process.send_signal(signal.SIGTERM)
+    running.wait_notice("STOPPING=1")
+    with pytest.raises(OSError):
+        for _ in range(1000):
+            running.client().close()
+    seen.answer(OK)
+    response = passed(client.response())
+    assert response.body == b"{}"
+    assert client.at_end()
+    assert running.wait_exit() == 0
+
+
+def test_a_drain_that_takes_too_long_exits_1(daemon, raw_upstream):
+    upstream = raw_upstream()
+    running = daemon(upstream, settings={"drain_timeout": "1s"})
+    running.expected_exit = 1
+    client = running.client()
+    client.send(request("/widget/a"))
+    upstream.request()
+    running.process.send_signal(signal.SIGTERM)
+    assert running.wait_exit() == 1
+
+
+@pytest.mark.parametrize("first,second", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM)])
+def test_a_second_signal_exits_now(daemon, raw_upstream, first, second):
+    upstream = raw_upstream()
+    running = daemon(upstream, settings={"drain_timeout": "60s"})
+    client = running.client()
+    client.send(request("/widget/a"))
+    upstream.request()
+    running.process.send_signal(first)
+    running.wait_notice("STOPPING=1")
+    running.process.send_signal(second)
+    running.expected_exit = running.wait_exit(patience=8)
+    assert running.expected_exit == 1
+
+
+def test_a_broken_pipe_is_nothing(daemon, fake):
+    running = daemon(fake)
+    for _ in range(20):
+        client = running.client()
+        client.send(request("/widget/transactions/x"))
+        client.reset()
+    passed(running.get("/widget/transactions/x"), 404)
+
+
+# --- start ---
+@pytest.mark.parametrize("change,word", [
+    ({"base_url": "http://proof.example"}, "base_url"),
+    ({"max_body": "lots"}, "max_body"),
+    ({"listen": []}, "listen"),
+    ({"token_file": "/nonexistent/token"}, "token_file"),
+    ({"listen": ["0.0.0.0:18999"]}, "listen"),
+    ({"unknown": 1}, "unknown"),
+])
+def test_a_bad_config_exits_78_and_names_the_key(daemon, raw_upstream, token, change, word):
+    upstream = raw_upstream(tls=False, automatic=OK)
+    keys = {"base_url": upstream.url, "token_file": [token], **change}
+    if change.get("listen") == []:
+        keys["listen"] = ["127.0.0.1:1"]
+        running = daemon(environments={"production": keys}, process={"wait": False, "text": (
+            f'environments = {{ production = {{ base_url = "{upstream.url}"; token_file = "/x"; }}; }};')})
+    else:
+        running = daemon(environments={"production": keys}, process={"wait": False})
+    running.expected_exit = 78
+    assert running.wait_exit() == 78
+    assert word in running.log and "proofproxy.conf" in running.log
+
+
+def test_a_port_in_use_is_said(daemon, raw_upstream, token):
+    upstream = raw_upstream(tls=False, automatic=OK)
+    taken = raw_upstream(tls=False)
+    running = daemon(environments={"production": {
+        "base_url": upstream.url, "token_file": [token], "listen": [f"127.0.0.1:{taken.port}"]}},
+        process={"wait": False})
+    code = running.expected_exit = running.wait_exit()
+    assert code not in (0, None) and str(taken.port) in running.log
+
+
+def test_descriptors_do_not_grow_with_reloads(daemon, fake):
+    running = daemon(fake)
+    passed(running.get("/widget/transactions/x"), 404)
+    running.reload()
+    before = len(running.descriptors())
+    for _ in range(20):
+        running.reload()
+    until(lambda: len(running.descriptors()) <= before + 3, f"{running.descriptors()}")
