@@ -11,7 +11,7 @@
 /* Views into memory of whoever received the message. */
 struct header {
     struct str name;
-    struct str value; /* without surrounding blanks */
+    struct str value; /* of a request as its parser left it (admission.h); of a response without surrounding blanks */
 };
 
 struct header_list {

@@ -107,7 +107,8 @@ static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const cha
     }
     if (name_size == 6 && strncasecmp(name, "cookie", 6) == 0)
         scan->cookie_bytes += value_size + SERVER_HEADER_RECORD;
-    if (!headers_add(&scan->request->headers, (struct str){name, name_size}, str_trim(v)))
+    /* Not trimmed: a blank left behind `Transfer-Encoding: chunked` is why libmicrohttpd did not take it for one. */
+    if (!headers_add(&scan->request->headers, (struct str){name, name_size}, v))
         scan->full = true;
     return MHD_YES;
 }
