@@ -7,5 +7,9 @@ const struct cli_command cli_commands[] = {
     {"check", cli_check, "", "check the config and the token files, open nothing"},
     {"config", cli_config, "[--json | --keys]",
      "print the effective config, secrets as fingerprints, or what every key is"},
+    {"status", cli_status, "[--json] [--admin ADDRESS]",
+     "ask the running daemon: environments, tokens and verdicts, upstream, last reload"},
+    {"reload", cli_reload, "[--json] [--admin ADDRESS]", "ask the daemon to reload, and wait for its verdict"},
+    {"wait", cli_wait, "[--max 30s] [--admin ADDRESS]", "wait until the daemon is ready"},
     {NULL, NULL, NULL, NULL},
 };

@@ -201,8 +201,7 @@ static enum pp_result listen_admin(struct daemon *d, struct generation *g, struc
     for (size_t l = 0; d->listeners == NULL && l < listener_set_count(g->listeners); l++) {
         const char *owner;
         const struct listener *listener = listener_set_at(g->listeners, l, &owner);
-        if (strcmp(owner, ADMIN_OWNER) == 0 &&
-            admin_listen(d->admin, listener->fd, listener->kind == LISTEN_UNIX) != PP_OK) {
+        if (strcmp(owner, ADMIN_OWNER) == 0 && admin_listen(d->admin, listener->fd) != PP_OK) {
             buf_printf(problems, "%s: the admin interface cannot listen there\n", listener->address);
             return PP_SYSTEM;
         }
