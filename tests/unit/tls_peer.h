@@ -1,7 +1,7 @@
 /* For tests: certificates made on the spot, and a server in a thread (TLS or plain TCP) that obeys one-line commands.
  */
-#ifndef PP_TESTS_TLS_PEER_H
-#define PP_TESTS_TLS_PEER_H
+#ifndef PP_TESTS_UNIT_TLS_PEER_H
+#define PP_TESTS_UNIT_TLS_PEER_H
 
 #include <arpa/inet.h>
 #include <check.h>
@@ -163,6 +163,13 @@ static inline bool peer_obey(struct peer_connection *c, const char *command)
     }
     if (strcmp(command, "cut\n") == 0)
         return false;
+    if (strcmp(command, "stop\n") == 0) { /* reads nothing for a while, then throws everything away */
+        char waste[16384];
+        peer_sleep(500);
+        while (peer_read(c, waste, sizeof waste) > 0)
+            continue;
+        return false;
+    }
     if (strcmp(command, "reset\n") == 0) {
         struct linger hard = {1, 0};
         (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
