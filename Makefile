@@ -159,6 +159,8 @@ $(BUILD)/tests/unit/%.o: PP_CPPFLAGS += -Itests/unit $(CHECK_CFLAGS)
 $(UNIT): $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	$(LINK) $(CHECK_LIBS) $(PP_LIBS)
 
+# The simulation counts secrets from allocation to wiping.
+$(SIM): PP_LDFLAGS += -Wl,--wrap=secret_alloc,--wrap=secret_free
 $(SIM): $(SIM_SRC:%.c=$(BUILD)/%.o) $(LIB)
 	$(LINK) $(PP_LIBS)
 
@@ -195,7 +197,7 @@ CHECKS += units
 CHECKS += $(if $(MAN),man)
 CHECKS += options
 CHECKS += unit
-CHECKS += $(if $(SIM),sim)
+CHECKS += $(if $(SIM),sim mutants)
 CHECKS += $(if $(REPLAY),corpus)
 CHECKS += $(if $(wildcard tests/e2e/test_*.py),e2e)
 
@@ -236,6 +238,10 @@ check-unit: $(UNIT)
 	@scripts/run-units $(UNIT)
 check-sim: $(SIM)
 	@test -x "$(SIM)" && $(SIM)
+check-mutants: $(SIM)
+	@tests/sim/mutate "$(CC) -D_GNU_SOURCE -Isrc $(CPPFLAGS) $(PP_CFLAGS) -w -c -o OUT IN" \
+		"$(CC) $(PP_CFLAGS) $(HARDEN_LD) $(SANITIZE_FLAGS) -Wl,--wrap=secret_alloc,--wrap=secret_free -o OUT OBJECT \
+		$(SIM_SRC:%.c=$(BUILD)/%.o) $(LIB) $(PP_LIBS)"
 check-corpus: $(REPLAY)
 	@scripts/replay-corpus $(BUILD) $(REPLAY)
 

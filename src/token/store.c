@@ -13,7 +13,7 @@ struct entry {
     bool expired;
     msec vanished; /* when it left the file */
     struct token_knowledge knowledge;
-    msec try_after; /* replica: all were refused and a try was handed out; not again before this */
+    msec taken; /* all were refused and a try beyond the first two was handed out: when */
     bool probing;
     msec probed;      /* end of the last probe */
     unsigned lost;    /* probes in a row that said nothing */
@@ -245,7 +245,7 @@ static struct entry take_entry(struct entry *held, size_t count, struct token *t
                           .in_file = true,
                           .vanished = NEVER,
                           .knowledge = {NEVER, NEVER, NEVER, NEVER},
-                          .try_after = NEVER,
+                          .taken = NEVER,
                           .probed = NEVER};
 }
 
@@ -337,7 +337,7 @@ static int use_rank(const struct token_store *s, const struct entry *e)
 static bool was_tried(const struct token_plan *plan, const struct token *t)
 {
     for (size_t i = 0; i < plan->count; i++)
-        if (plan->tried[i] == token_serial(t))
+        if (plan->tried[i] == token_identity(t))
             return true;
     return false;
 }
@@ -358,7 +358,7 @@ static msec backoff(const struct token_store *s, const struct entry *e)
 
 static msec next_try(const struct token_store *s, const struct entry *e)
 {
-    return later(e->knowledge.tried + backoff(s, e), e->try_after);
+    return later(e->knowledge.tried, e->taken) + backoff(s, e);
 }
 
 static const struct entry *accepted_last(const struct token_store *s)
@@ -374,7 +374,7 @@ static const struct entry *accepted_last(const struct token_store *s)
 
 static struct token *hand_out(struct token_plan *plan, const struct entry *e)
 {
-    plan->tried[plan->count++] = token_serial(e->token);
+    plan->tried[plan->count++] = token_identity(e->token);
     return e->token;
 }
 
@@ -400,14 +400,15 @@ struct token *token_store_next(struct token_store *s, struct token_plan *plan, m
     if (!plan->all_refused || first || best_rank < 3)
         return hand_out(plan, best);
 
-    const struct entry *last = accepted_last(s);
-    if (last != NULL && !was_tried(plan, last->token))
-        return hand_out(plan, last);
+    if (plan->count == 1) {
+        const struct entry *last = accepted_last(s);
+        return hand_out(plan, last != NULL && !was_tried(plan, last->token) ? last : best);
+    }
     for (size_t i = 0; i < s->count; i++) {
         struct entry *e = &s->entries[i];
         if (was_tried(plan, e->token) || next_try(s, e) > now)
             continue;
-        e->try_after = now + backoff(s, e); /* taken: other requests under way must not take it too */
+        e->taken = now; /* other requests under way must not take it too */
         return hand_out(plan, e);
     }
     return NULL;
@@ -456,7 +457,7 @@ void token_store_adopt(struct token_store *s, const struct token_snapshot *snaps
         if (known != NULL)
             *e = *known;
         else
-            *e = (struct entry){.knowledge = item->knowledge, .try_after = NEVER, .probed = NEVER};
+            *e = (struct entry){.knowledge = item->knowledge, .taken = NEVER, .probed = NEVER};
         e->token = token_ref(item->token);
         e->in_file = item->in_file;
         e->expired = item->expired;

@@ -85,7 +85,7 @@ bool token_store_expire(struct token_store *s, msec now, int64_t wall);
 
 /* One request's walk through the tokens: each at most once. Zero it before the first call. */
 struct token_plan {
-    uint64_t tried[LIMIT_TOKENS_HELD]; /* serials */
+    uint64_t tried[LIMIT_TOKENS_HELD]; /* identities */
     size_t count;
     bool all_refused; /* every held token was known to be refused when the walk began */
 };
@@ -99,9 +99,10 @@ struct token_plan {
  *   4. refused ones, expired or not.
  * So while some token is not known to be refused, a refused one is never first. After a 401 every remaining token is
  * tried, whatever its back-off, because the ground has just moved. But when all were known to be refused as the walk
- * began, every request tries only two: the newest (most likely to be activated next; and the app gets upstream's own
- * 401) and the one accepted last (most likely to come back after a fault at Proof); further ones only if their
- * back-off is over, which counts as their try. */
+ * began, a request tries only two: the newest (most likely to be activated next; and the app gets upstream's own 401)
+ * and the one accepted last (most likely to come back after a fault at Proof; the second newest if that was the newest,
+ * or if none ever was); further ones only if their back-off is over, and then one request alone. So whoever holds an
+ * old and a new token never sees a 401 that a try of the other would have spared. */
 struct token *token_store_next(struct token_store *s, struct token_plan *plan, msec now);
 
 /* An answer to a request or probe that carried `t` (no longer held: nothing happens). True if the verdict changed: then

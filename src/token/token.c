@@ -9,7 +9,7 @@
 
 struct token {
     atomic_uint references;
-    uint64_t serial;
+    uint64_t identity;
     _Atomic int64_t expires;
     struct token_use use;
     char fingerprint[TOKEN_FINGERPRINT_SIZE];
@@ -19,7 +19,6 @@ struct token {
 
 struct token *token_new(const char *bytes, size_t n, int64_t expires)
 {
-    static _Atomic uint64_t last_serial;
     static const char digits[] = "0123456789abcdef";
     unsigned char digest[32];
     if (n == 0 || n > LIMIT_TOKEN_LENGTH || crypto_sha256(bytes, n, digest) != PP_OK)
@@ -37,7 +36,7 @@ struct token *token_new(const char *bytes, size_t n, int64_t expires)
     memcpy(t->secret + sizeof SCHEME - 1, bytes, n);
     for (size_t i = 0; i < TOKEN_FINGERPRINT_SIZE - 1; i++)
         t->fingerprint[i] = digits[i % 2 == 0 ? digest[i / 2] >> 4 : digest[i / 2] & 15];
-    t->serial = atomic_fetch_add_explicit(&last_serial, 1, memory_order_relaxed) + 1;
+    memcpy(&t->identity, digest, sizeof t->identity);
     atomic_init(&t->expires, expires);
     atomic_init(&t->references, 1);
     return t;
@@ -65,9 +64,9 @@ const char *token_fingerprint(const struct token *t)
     return t->fingerprint;
 }
 
-uint64_t token_serial(const struct token *t)
+uint64_t token_identity(const struct token *t)
 {
-    return t->serial;
+    return t->identity;
 }
 
 int64_t token_expires(const struct token *t)

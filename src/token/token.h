@@ -33,8 +33,8 @@ void token_unref(struct token **t);
 
 /* First 12 hex digits of SHA-256 over the token; NUL-terminated, lives as long as the token. */
 const char *token_fingerprint(const struct token *t);
-/* Never used twice in a process, unlike the address. */
-uint64_t token_serial(const struct token *t);
+/* The same for the same secret, in whatever object: the first 64 bits of the digest the fingerprint is from. */
+uint64_t token_identity(const struct token *t);
 /* Wall ms, 0 = unknown. Set when the token's line in the file says something new; the store notices by itself. */
 int64_t token_expires(const struct token *t);
 void token_set_expires(struct token *t, int64_t expires);
