@@ -30,6 +30,8 @@ struct loop {
 
     struct deferred *deferred_first;
     struct deferred **deferred_last;
+    struct deferred *later_first; /* of the next turn */
+    struct deferred **later_last;
 
     pthread_mutex_t lock; /* of the two below */
     struct message *inbox_first;
@@ -52,6 +54,7 @@ struct loop *loop_new(void)
     l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     l->wake.fd = -1;
     l->deferred_last = &l->deferred_first;
+    l->later_last = &l->later_first;
     l->inbox_last = &l->inbox_first;
     l->heap = calloc(LOOP_TIMERS_FIRST, sizeof(struct timer *));
     l->heap_size = LOOP_TIMERS_FIRST;
@@ -196,6 +199,26 @@ void loop_defer(struct loop *l, struct deferred *d, void (*run)(struct deferred 
     l->deferred_last = &d->next;
 }
 
+void loop_later(struct loop *l, struct deferred *d, void (*run)(struct deferred *))
+{
+    if (d->queued)
+        return;
+    *d = (struct deferred){.next = NULL, .queued = true, .run = run};
+    *l->later_last = d;
+    l->later_last = &d->next;
+}
+
+/* What was put off to the next turn belongs to this one now. */
+static void take_later(struct loop *l)
+{
+    if (l->later_first == NULL)
+        return;
+    *l->deferred_last = l->later_first;
+    l->deferred_last = l->later_last;
+    l->later_first = NULL;
+    l->later_last = &l->later_first;
+}
+
 /* What a deferred call defers runs too, in the same turn: nothing waits for the next event. */
 static void run_deferred(struct loop *l)
 {
@@ -262,6 +285,7 @@ static int wait_time(struct loop *l, const struct loop_hooks *hooks)
 
 void loop_turn(struct loop *l, const struct loop_hooks *hooks)
 {
+    take_later(l);
     int n = epoll_wait(l->epoll_fd, l->events, LOOP_EVENTS_PER_TURN, wait_time(l, hooks));
     (void)clock_tick();
     l->event_count = n > 0 ? n : 0; /* EINTR: a turn without events */
@@ -316,6 +340,10 @@ void loop_free(struct loop *l)
         return;
     run_messages(l);
     run_deferred(l);
+    while (l->later_first != NULL) {
+        take_later(l);
+        run_deferred(l);
+    }
     if (l->epoll_fd >= 0)
         close(l->epoll_fd);
     if (l->wake_fd >= 0)

@@ -76,6 +76,9 @@ struct deferred {
     void (*run)(struct deferred *d);
 };
 void loop_defer(struct loop *l, struct deferred *d, void (*run)(struct deferred *));
+/* Runs at the end of the next turn, which then comes at once: for work that could go on for long and must let others
+ * have their turn, and where the after_turn hook is to see the result. Nothing happens if it is queued already. */
+void loop_later(struct loop *l, struct deferred *d, void (*run)(struct deferred *));
 
 /* --- from other threads --- */
 /* A message is embedded in memory the receiver will own. In order per sender. Wakes the loop. Any thread; takes a lock
