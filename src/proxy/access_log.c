@@ -1,17 +1,30 @@
-/* The access log: one line per exchange, gathered during a turn and written at its end. */
+/* The access log's lines. */
+#include "proxy/access_log.h"
+
 #include "proxy/exchange.h"
 
-#include <stdio.h>
+void access_log_begin(struct log_fields *f, struct worker *w, const char *environment)
+{
+    log_fields_begin(f, &w->log, LOG_LEVEL_INFO, clock_wall());
+    log_field_str(f, "component", STR("access"));
+    log_field_str(f, "environment", str_of(environment));
+}
+
+void access_log_peer(struct log_fields *f, bool known, uint32_t uid, pid_t pid)
+{
+    if (!known)
+        return;
+    log_field_int(f, "uid", (int64_t)uid);
+    if (pid > 0)
+        log_field_int(f, "pid", (int64_t)pid);
+}
 
 void access_log_write(struct exchange *ex)
 {
-    struct worker *w = ex->worker;
     struct log_fields f;
     int64_t now = clock_usec();
     int64_t done = ex->upstream_done_usec > 0 ? ex->upstream_done_usec : now;
-    log_fields_begin(&f, &w->log, LOG_LEVEL_INFO, clock_wall());
-    log_field_str(&f, "component", STR("access"));
-    log_field_str(&f, "environment", str_of(ex->environment->name));
+    access_log_begin(&f, ex->worker, ex->environment->name);
     log_field_str(&f, "method", ex->method);
     log_field_str(&f, "path", ex->admission.target.path);
     log_field_int(&f, "status", ex->status);
@@ -23,11 +36,7 @@ void access_log_write(struct exchange *ex)
     if (ex->token != NULL)
         log_field_str(&f, "token", str_of(token_fingerprint(ex->token)));
     log_field_int(&f, "attempts", (int64_t)ex->attempts + ex->replays);
-    if (ex->client->peer.known) {
-        log_field_int(&f, "uid", (int64_t)ex->client->peer.uid);
-        if (ex->client->peer.pid > 0)
-            log_field_int(&f, "pid", (int64_t)ex->client->peer.pid);
-    }
+    access_log_peer(&f, ex->client->peer.known, ex->client->peer.uid, ex->client->peer.pid);
     if (ex->request_id[0] != '\0')
         log_field_str(&f, "request_id", str_of(ex->request_id));
     enum sent sent = ex->sent > ex->sent_before ? ex->sent : ex->sent_before;

@@ -2,6 +2,7 @@
 #include "proxy/exchange.h"
 
 #include "base/crypto.h"
+#include "proxy/access_log.h"
 #include "proxy/tunnel.h"
 
 #include <stdlib.h>

@@ -119,7 +119,4 @@ void answer_upgrade(struct exchange *ex);
 /* server_handlers.read */
 ssize_t answer_read(void *exchange, char *into, size_t room);
 
-/* --- access_log.c --- */
-void access_log_write(struct exchange *ex);
-
 #endif

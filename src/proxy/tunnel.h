@@ -15,9 +15,10 @@ struct tunnel_set *tunnel_set_new(struct worker *worker) PP_MUST_CHECK;
 void tunnel_set_free(struct tunnel_set *s);
 size_t tunnel_set_count(const struct tunnel_set *s);
 
-/* Everything a tunnel starts with; the views are copied. The tunnel takes its own references on environment, settings
- * and token; client_fd, upstream and one place among environment->shared->websockets (counted by the exchange) become
- * its own in every case, also when there is no memory and both ends are closed at once. */
+/* Everything a tunnel starts with; the views are copied. The tunnel takes its own references on environment and
+ * token, not on the settings: a connection pool that a reload replaced does not stay open for its tunnels' sake;
+ * client_fd, upstream and one place among environment->shared->websockets (counted by the exchange) become its own in
+ * every case, also when there is no memory and both ends are closed at once. */
 struct tunnel_start {
     struct worker *worker;
     struct environment *environment;

@@ -59,17 +59,23 @@ static msec before_wait(void *owner)
     return server_before_wait(w->server);
 }
 
+/* The lines of a whole turn in one write, off the requests' path. */
+static void write_log(struct worker *w)
+{
+    struct str lines = buf_str(&w->log);
+    if (lines.n == 0)
+        return;
+    if (w->log.failed)
+        log_warning("access", NULL, "access log lines were lost: more than %u bytes in one turn", WORKER_LOG_LIMIT);
+    log_write(lines.p, lines.n);
+    buf_clear(&w->log);
+}
+
 static void after_turn(void *owner)
 {
     struct worker *w = owner;
     server_turn(w->server);
-    if (buf_len(&w->log) > 0) { /* the lines of a whole turn in one write, off the requests' path */
-        struct str lines = buf_str(&w->log);
-        if (w->log.failed)
-            log_warning("access", NULL, "access log lines were lost: more than %u bytes in one turn", WORKER_LOG_LIMIT);
-        log_write(lines.p, lines.n);
-        buf_clear(&w->log);
-    }
+    write_log(w);
     if (w->draining && !w->drained_said && server_connections(w->server) == 0 && tunnel_set_count(w->tunnels) == 0) {
         w->drained_said = true;
         w->hooks.drained(w->hooks.owner, w->index);
@@ -134,6 +140,7 @@ void worker_free(struct worker *w)
     server_free(w->server);
     if (w->tunnels != NULL)
         tunnel_set_free(w->tunnels);
+    write_log(w); /* about what was cut just now */
     while (w->environments != NULL) {
         struct environment *e = w->environments;
         w->environments = e->next;

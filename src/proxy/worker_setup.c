@@ -71,6 +71,7 @@ static void apply_environment(struct worker *w, struct worker_setup *setup, stru
     } else if (environment_configure(e, w->loop, setup->config, se->config, se->tls) != PP_OK) {
         goto failed;
     }
+    tunnel_set_tokens_changed(w->tunnels, e); /* websocket_retire_delay may be another one now */
     for (size_t i = 0; i < se->listener_count; i++)
         if (acceptor_add(w->acceptor, se->listeners[i]->fd, e) != PP_OK)
             log_error("listener", e->name, "worker %u cannot accept on %s: the kernel refused to watch it", w->index,
