@@ -22,6 +22,7 @@ DEPS := \
 	curl \
 	debhelper \
 	git \
+	iproute2 \
 	libclang-rt-14-dev \
 	libconfig-dev \
 	libcurl4-openssl-dev \
@@ -35,6 +36,7 @@ DEPS := \
 	nodejs \
 	openssl \
 	pkg-config \
+	procps \
 	python3 \
 	python3-aiohttp \
 	python3-h11 \
@@ -43,7 +45,7 @@ DEPS := \
 	python3-websockets \
 	shellcheck \
 	systemd \
-	systemd-container
+	zsh
 
 # --- bootstrap ---
 
@@ -254,6 +256,9 @@ check-options: $(DAEMON)
 
 check-e2e: $(DAEMON) $(FAKEPROOF)
 	@$(PP_ENV) $(PYTEST) -n 4 tests/e2e $(PYTEST_ARGS)
+
+check-completion: $(DAEMON)
+	@$(PP_ENV) $(PYTEST) tests/completion
 
 # The unit under a systemd booted for it; says why and counts nothing where that can't be done.
 check-system: $(DAEMON) $(FAKEPROOF) $(UNITS) $(SAMPLE)

@@ -3,7 +3,7 @@
 
 _proofproxy_environments() { # CONFIG
     proofproxy ${1:+-c "$1"} config --json 2>/dev/null |
-        python3 -c 'import json, sys; print("\n".join(json.load(sys.stdin)["environments"]))' 2>/dev/null
+        sed -n '/^  "environments": {/,/^  }/s/^    "\([^"]*\)": {$/\1/p'
 }
 
 _proofproxy_fingerprints() { # CONFIG ENVIRONMENT
@@ -52,7 +52,8 @@ _proofproxy() {
     local offer=''
     case $command:$sub in
     :) offer='run check config status doctor token reload wait -c --config -V --version -h --help' ;;
-    config: | status:) offer='--json' ;;
+    config:) offer='--json --keys' ;;
+    status:) offer='--json' ;;
     doctor:)
         offer='--json'
         [ -n "$environment" ] || offer="$offer $(_proofproxy_environments "$config")"
