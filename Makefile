@@ -55,9 +55,11 @@ ifneq ($(filter-out $(BARE),$(or $(MAKECMDGOALS),all)),)
 include config.mk
 endif
 
+# A CC or CFLAGS for this one call of make is not for the configuration.
+ONCE = $(foreach v,CC CFLAGS CPPFLAGS LDFLAGS LIBS SANITIZE WERROR,$(if $(filter command,$(firstword $(origin $v))),-u $v))
 config.mk src/config.h &: configure config.mk.in src/config.h.in
-	@if [ -x config.status ]; then ./config.status --silent --recheck && ./config.status --silent; \
-	else ./configure --quiet $(CONFIGURE_FLAGS); fi
+	@if [ -x config.status ]; then env $(ONCE) ./config.status --silent --recheck && ./config.status --silent; \
+	else env $(ONCE) ./configure --quiet $(CONFIGURE_FLAGS); fi
 	@touch config.mk src/config.h
 
 configure src/config.h.in &: configure.ac VERSION
