@@ -66,12 +66,11 @@ static bool host_allowed(struct str host)
     char text[INET6_ADDRSTRLEN];
     unsigned char address[sizeof(struct in6_addr)];
     bool brackets = host.n > 0 && host.p[0] == '[';
-    size_t end = host.n;
     if (brackets) {
         const char *close = memchr(host.p, ']', host.n);
         if (close == NULL)
             return false;
-        end = (size_t)(close - host.p);
+        size_t end = (size_t)(close - host.p);
         struct str rest = {close + 1, host.n - end - 1};
         if (rest.n > 0 && rest.p[0] != ':')
             return false;
@@ -300,7 +299,10 @@ void admin_free(struct admin *a)
     if (a == NULL)
         return;
     local_server_free(a->server);
-    while (a->waiting != NULL)
-        forget(a->waiting);
+    while (a->waiting != NULL) {
+        struct admin_reload *next = a->waiting->next;
+        free(a->waiting);
+        a->waiting = next;
+    }
     free(a);
 }

@@ -73,10 +73,11 @@ static void problems(struct buf *out, const struct status_snapshot *s)
     buf_init(&lines, 64u * 1024);
     size_t count = status_problems(s, &lines);
     buf_append_char(&lines, '\0');
-    if (count > 0 && !lines.failed) {
+    const char *all = buf_str(&lines).p;
+    if (count > 0 && !lines.failed && all != NULL) {
         buf_printf(out, "<section class=\"problems\" role=\"alert\"><h2>%zu %s</h2>", count,
                    count == 1 ? "problem" : "problems");
-        lines_as_list(out, buf_str(&lines).p);
+        lines_as_list(out, all);
         buf_append_str(out, STR("</section>"));
     }
     buf_free(&lines);

@@ -113,7 +113,7 @@ static enum pp_result ask_kernel(const struct inet_diag_sockid *id, int family, 
 
 static enum pp_result client_socket(int fd, struct inet_diag_msg *out)
 {
-    struct sockaddr_storage client, ours;
+    struct sockaddr_storage client = {0}, ours = {0};
     socklen_t n = sizeof client, m = sizeof ours;
     struct inet_diag_sockid id;
     if (getpeername(fd, (struct sockaddr *)&client, &n) != 0 || getsockname(fd, (struct sockaddr *)&ours, &m) != 0)

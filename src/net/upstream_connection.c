@@ -98,7 +98,7 @@ static void out_of_time(struct timer *t)
 /* "192.0.2.1:443"; of the egress proxy where there is one. */
 static void name_peer(struct upstream_connection *c, int fd)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t n = sizeof address;
     char host[48], port[8];
     if (getpeername(fd, (struct sockaddr *)&address, &n) != 0 ||

@@ -68,7 +68,8 @@ def test_options_of_commands_are_those_of_the_help(commands):
         assert {word for word in complete(command, "--") if word.startswith("--")} == said, command
 
 
-@pytest.mark.parametrize("words", [["doctor", ""], ["token", "list", ""], ["token", "add", ""], ["token", "retire", ""]])
+@pytest.mark.parametrize("words", [["doctor", ""], ["token", "list", ""], ["token", "add", ""],
+                                   ["token", "retire", ""]])
 def test_environments_come_from_the_config(config, words):
     offered = complete("-c", str(config), *words)
     assert {word for word in offered if not word.startswith("-")} == {"production", "sandbox"}

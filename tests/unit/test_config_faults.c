@@ -394,7 +394,7 @@ static void check_file(enum pp_result expected, const char *said)
 
     config_problems_init(&problems);
     ck_assert_int_eq(config_load(path, &config, &problems), expected);
-    (void)snprintf(line, sizeof line, "%s:0: %s\n", path, said);
+    (void)snprintf(line, sizeof line, "%s:0: %s\n", path, said == NULL ? "" : said);
     check_text(&problems, said == NULL ? "" : line);
     ck_assert_int_eq(config == NULL, expected != PP_OK);
     config_unref(&config);
