@@ -26,6 +26,7 @@ DEPS := \
 	libclang-rt-14-dev \
 	libconfig-dev \
 	libcurl4-openssl-dev \
+	libhttp-parser-dev \
 	libjansson-dev \
 	libmicrohttpd-dev \
 	libssl-dev \
@@ -131,6 +132,7 @@ SIM := $(if $(SIM_SRC),$(BUILD)/sim)
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ := $(FUZZ_SRC:%.c=$(BUILD)/%)
 REPLAY := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(BUILD)/tests/fuzz/replay_%)
+DIFFERENTIAL := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/differential/*.c)))
 FAKEPROOF_SRC := $(sort $(wildcard tests/fakeproof/*.c))
 FAKEPROOF := $(if $(FAKEPROOF_SRC),$(BUILD)/fakeproof)
 
@@ -188,6 +190,10 @@ $(FUZZ): $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(LIB)
 $(REPLAY): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/replay.o $(BUILD)/tests/fuzz/fuzz_%.o $(LIB)
 	$(LINK) $(PP_LIBS)
 
+# Drivers that say what our parser and others make of the same bytes.
+$(DIFFERENTIAL): $(BUILD)/tests/differential/%: $(BUILD)/tests/differential/%.o $(LIB)
+	$(LINK) $(PP_LIBS) $(if $(findstring http_parser,$@),-lhttp_parser)
+
 # --- checks ---
 
 # One line per kind of check: add its name to CHECKS and write a target check-NAME that fails when something is wrong.
@@ -203,10 +209,11 @@ CHECKS += options
 CHECKS += unit
 CHECKS += $(if $(SIM),sim mutants)
 CHECKS += $(if $(REPLAY),corpus)
+CHECKS += $(if $(DIFFERENTIAL),differential)
 CHECKS += $(if $(wildcard tests/e2e/test_*.py),e2e)
 
 # Everything the checks run, so that "make -j2 check" compiles in parallel and then measures undisturbed.
-CHECK_PROGRAMS = $(DAEMON) $(UNIT) $(SIM) $(REPLAY) $(FAKEPROOF)
+CHECK_PROGRAMS = $(DAEMON) $(UNIT) $(SIM) $(REPLAY) $(DIFFERENTIAL) $(FAKEPROOF)
 
 .PHONY: check check-programs $(CHECKS:%=check-%)
 check: check-programs
@@ -248,6 +255,8 @@ check-mutants: $(SIM)
 		$(SIM_SRC:%.c=$(BUILD)/%.o) $(LIB) $(PP_LIBS)"
 check-corpus: $(REPLAY)
 	@scripts/replay-corpus $(BUILD) $(REPLAY)
+check-differential: $(DIFFERENTIAL)
+	@/usr/bin/python3 tests/differential/compare.py $(BUILD)/tests/differential
 
 check-units: $(UNITS) $(DAEMON)
 	@scripts/check-units $(BUILD)

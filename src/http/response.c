@@ -7,6 +7,7 @@
 struct framing_lines {
     unsigned content_lengths, transfer_encodings;
     struct str content_length, transfer_encoding;
+    bool tab;               /* a tab beside the value of one of these */
     bool close, keep_alive; /* members of Connection */
 };
 
@@ -68,7 +69,7 @@ static enum pp_result scan_status_line(struct head_scan *scan, struct response_h
 }
 
 /* One header line and its end. */
-static enum pp_result scan_header(struct head_scan *scan, struct header *out)
+static enum pp_result scan_header(struct head_scan *scan, struct header *out, struct str *raw_value)
 {
     const char *p = scan->p;
     size_t start = scan->at, at = start;
@@ -84,7 +85,8 @@ static enum pp_result scan_header(struct head_scan *scan, struct header *out)
     out->name = (struct str){p + start, at - start};
     at++;
     size_t length = chars_value_span(p + at, scan->end - at);
-    out->value = str_trim((struct str){p + at, length});
+    *raw_value = (struct str){p + at, length};
+    out->value = str_trim(*raw_value);
     scan->at = at + length;
     return scan_line_end(scan, "a control byte in a header value");
 }
@@ -115,18 +117,27 @@ static struct str keep_alive_timeout(struct str value)
     return STR_NONE;
 }
 
-static void note_header(struct framing_lines *lines, struct response_head *out, const struct header *header)
+/* The value as it stood, blanks included, shows what other parsers would see: some do not take a tab for a blank, and
+ * to them "chunked<TAB>" is an unknown coding. */
+static void note_framing(struct framing_lines *lines, unsigned *count, struct str *last, struct str value,
+                         struct str raw_value)
+{
+    (*count)++;
+    *last = value;
+    lines->tab |= raw_value.n > 0 && memchr(raw_value.p, '\t', raw_value.n) != NULL;
+}
+
+static void note_header(struct framing_lines *lines, struct response_head *out, const struct header *header,
+                        struct str raw_value)
 {
     bool exact;
     enum header_id id = header_identify(header->name, &exact);
     if (id == HEADER_OTHER || !exact)
         return;
     if (id == HEADER_CONTENT_LENGTH) {
-        lines->content_lengths++;
-        lines->content_length = header->value;
+        note_framing(lines, &lines->content_lengths, &lines->content_length, header->value, raw_value);
     } else if (id == HEADER_TRANSFER_ENCODING) {
-        lines->transfer_encodings++;
-        lines->transfer_encoding = header->value;
+        note_framing(lines, &lines->transfer_encodings, &lines->transfer_encoding, header->value, raw_value);
     } else if (id == HEADER_CONNECTION) {
         note_connection(lines, header->value);
     } else if (id == HEADER_KEEP_ALIVE && out->keep_alive_timeout.n == 0) {
@@ -143,6 +154,8 @@ static const char *decide_framing(const struct framing_lines *lines, bool to_hea
         return "more than one Content-Length";
     if (lines->content_lengths == 1 && !http_parse_content_length(lines->content_length, &out->content_length))
         return "a malformed Content-Length";
+    if (lines->tab)
+        return "a tab beside the value of Content-Length or Transfer-Encoding";
     if (lines->transfer_encodings > 0) {
         if (lines->content_lengths > 0)
             return "both Transfer-Encoding and Content-Length";
@@ -153,6 +166,8 @@ static const char *decide_framing(const struct framing_lines *lines, bool to_hea
         if (no_content)
             return "Transfer-Encoding in an answer that has no body";
     }
+    if (out->http10 && out->status < 200)
+        return "an interim answer in HTTP/1.0, which has none";
     if (no_content && out->content_length > 0)
         return "a Content-Length above 0 in an answer that has no body";
 
@@ -173,14 +188,15 @@ static enum pp_result scan_headers(struct head_scan *scan, bool to_head, struct 
     struct framing_lines lines = {0};
     for (;;) {
         struct header header;
+        struct str raw_value;
         if (scan->at < scan->end && (scan->p[scan->at] == '\r' || scan->p[scan->at] == '\n'))
             break;
-        enum pp_result rc = scan_header(scan, &header);
+        enum pp_result rc = scan_header(scan, &header, &raw_value);
         if (rc != PP_OK)
             return rc;
         if (!headers_add(&out->headers, header.name, header.value))
             return PP_LIMIT;
-        note_header(&lines, out, &header);
+        note_header(&lines, out, &header, raw_value);
     }
     enum pp_result rc = scan_line_end(scan, "a malformed empty line");
     if (rc != PP_OK)

@@ -25,12 +25,19 @@ struct response_head {
 
 /* Parses one complete head at the front of `bytes`. `to_head`: the request was HEAD. What was said of some bytes is
  * never taken back by more of them, PP_AGAIN excepted; nothing behind the head is looked at. *out is undefined unless
- * PP_OK. PP_OK: *out set, *consumed bytes are the head including its empty line. PP_AGAIN: not complete yet (and
- * nothing wrong so far that more bytes could cure). PP_LIMIT: over LIMIT_RESPONSE_HEAD or LIMIT_HEADERS. PP_INVALID:
- * anything RFC 9112 forbids, also where it lets a client be lenient: bare LF, bare CR, obs-fold, blank before the
- * colon, control bytes, a version other than HTTP/1.0 or 1.1, TE with CL, TE other than exactly `chunked` once, TE in
- * HTTP/1.0, repeated or malformed CL, TE or a CL above 0 in 1xx and 204. *what (static text) says which, for the log.
- */
+ * PP_OK.
+ *
+ * PP_OK: *out set, *consumed bytes are the head including its empty line.
+ *
+ * PP_AGAIN: not complete yet, and nothing wrong so far.
+ *
+ * PP_LIMIT: over LIMIT_RESPONSE_HEAD or LIMIT_HEADERS; *what is set.
+ *
+ * PP_INVALID: anything RFC 9112 forbids, also where it lets a client be lenient; *what (static text) says which, for
+ * the log: bare LF, bare CR, obs-fold, blank before the colon, control bytes, a version other than HTTP/1.0 or 1.1, TE
+ * with CL, TE other than exactly `chunked` once, TE in HTTP/1.0, repeated or malformed CL, TE or a CL above 0 in 1xx
+ * and 204, 1xx in HTTP/1.0. And where others disagree: a tab beside the value of CL or TE, which some do not take for a
+ * blank. */
 enum pp_result response_parse_head(struct str bytes, bool to_head, struct response_head *out, size_t *consumed,
                                    const char **what) PP_MUST_CHECK;
 
@@ -43,12 +50,18 @@ struct body_reader {
 };
 void body_reader_init(struct body_reader *r, enum response_framing framing, int64_t content_length);
 
-/* Takes bytes from the front of *in, sets *data to the next run of payload among them (n may be 0).
- * PP_OK: progress; call again while in->n > 0. PP_AGAIN: needs more input. PP_END: the body is complete; *data may hold
- * its last bytes (always look), and *in what follows it (anything there means the connection cannot be used again).
- * Each call after that is PP_END again. How the input is split changes no verdict. PP_INVALID, then for ever: malformed
- * chunk framing: size not hex, over 16 digits, blank around it, bare LF, missing CRLF after the data, over
- * LIMIT_CHUNK_LINE or LIMIT_TRAILER_BYTES, a malformed trailer line. */
+/* Takes bytes from the front of *in, sets *data to the next run of payload among them (n may be 0). How the input is
+ * split changes no verdict.
+ *
+ * PP_OK: progress; call again while in->n > 0.
+ *
+ * PP_AGAIN: needs more input.
+ *
+ * PP_END: the body is complete; *data may hold its last bytes (always look), and *in what follows it (anything there
+ * means the connection cannot be used again). Each call after that is PP_END again.
+ *
+ * PP_INVALID, then for ever: malformed chunk framing: size not hex, over 16 digits, blank around it, bare LF, missing
+ * CRLF after the data, over LIMIT_CHUNK_LINE or LIMIT_TRAILER_BYTES, a malformed trailer line. */
 enum pp_result body_reader_next(struct body_reader *r, struct str *in, struct str *data) PP_MUST_CHECK;
 
 /* When the connection ended in an orderly way: PP_END if the body is thereby complete, else PP_BROKEN. */

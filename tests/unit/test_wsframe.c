@@ -224,7 +224,6 @@ static const struct {
     {STATUS UPGRADED ACCEPTED "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\n", NULL,
      "permessage-deflate; client_max_window_bits, x", true},
     {STATUS UPGRADED ACCEPTED "Server: x\r\nDate: y\r\n", "a", "b", true},
-    {"HTTP/1.0 101 Switching Protocols\r\n" UPGRADED ACCEPTED, NULL, NULL, false},
     {"HTTP/1.1 200 OK\r\n" UPGRADED ACCEPTED, NULL, NULL, false},
     {"HTTP/1.1 100 Continue\r\n" UPGRADED ACCEPTED, NULL, NULL, false},
     {STATUS, NULL, NULL, false},
