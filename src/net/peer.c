@@ -1,6 +1,8 @@
 /* The process at the other end of a local connection. */
 #include "net/peer.h"
 
+#include "base/clock.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <grp.h>
@@ -14,35 +16,78 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define ACCOUNTS_KEPT     16
+#define ACCOUNT_KEPT_MSEC 30000
+#define GROUPS_USUAL      64
+#define GROUPS_MOST       65536 /* NGROUPS_MAX */
+#define ENTRY_MOST        (1024 * 1024)
+
+/* --- what each thread keeps --- */
+
+/* The groups of one user's account, so that a busy client costs the user database one question per half minute. */
+struct account {
+    uid_t uid;
+    msec until; /* 0: slot not in use */
+    gid_t *groups;
+    size_t count;
+};
+
+struct peer_thread {
+    int netlink; /* -1: not open */
+    struct account accounts[ACCOUNTS_KEPT];
+};
+
+static pthread_key_t thread_key;
+static pthread_once_t thread_once = PTHREAD_ONCE_INIT;
+
+static void free_thread(void *value)
+{
+    struct peer_thread *t = value;
+    if (t->netlink >= 0)
+        (void)close(t->netlink);
+    for (size_t i = 0; i < ACCOUNTS_KEPT; i++)
+        free(t->accounts[i].groups);
+    free(t);
+}
+
+static void make_thread_key(void)
+{
+    (void)pthread_key_create(&thread_key, free_thread); /* the first of some 1024: cannot fail */
+}
+
+/* NULL: no memory. */
+static struct peer_thread *this_thread(void)
+{
+    (void)pthread_once(&thread_once, make_thread_key);
+    struct peer_thread *t = pthread_getspecific(thread_key);
+    if (t != NULL)
+        return t;
+    t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return NULL;
+    t->netlink = -1;
+    if (pthread_setspecific(thread_key, t) != 0) {
+        free(t);
+        return NULL;
+    }
+    return t;
+}
+
 /* --- loopback TCP: the client's own socket in the kernel's table --- */
 
-static pthread_key_t netlink_key;
-static pthread_once_t netlink_once = PTHREAD_ONCE_INIT;
-
-static void close_netlink(void *value)
-{
-    (void)close((int)(intptr_t)value - 1);
-}
-
-static void make_netlink_key(void)
-{
-    (void)pthread_key_create(&netlink_key, close_netlink);
-}
-
-/* This thread's netlink socket, or -1. Kept as fd + 1, since a key's unset value is NULL. */
+/* This thread's netlink socket, or -1. */
 static int netlink_socket(void)
 {
-    (void)pthread_once(&netlink_once, make_netlink_key);
-    int fd = (int)(intptr_t)pthread_getspecific(netlink_key) - 1;
-    if (fd >= 0)
-        return fd;
-    fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+    struct peer_thread *t = this_thread();
+    if (t == NULL)
+        return -1;
+    if (t->netlink >= 0)
+        return t->netlink;
+    t->netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
     struct timeval patience = {.tv_usec = 100000}; /* the kernel answers within the call; this is for the impossible */
-    if (fd >= 0) {
-        (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-        (void)pthread_setspecific(netlink_key, (void *)(intptr_t)(fd + 1));
-    }
-    return fd;
+    if (t->netlink >= 0)
+        (void)setsockopt(t->netlink, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    return t->netlink;
 }
 
 /* Fills one side of a socket's identity. A v4-mapped address is a v4 socket to the kernel's table on one side only, so
@@ -92,8 +137,10 @@ static enum pp_result ask_kernel(const struct inet_diag_sockid *id, int family, 
         return PP_SYSTEM;
     for (;;) {
         _Alignas(struct nlmsghdr) char answer[4096];
-        ssize_t n = recv(fd, answer, sizeof answer, 0);
-        if (n < 0 && errno == EINTR)
+        struct sockaddr_nl from = {.nl_pid = 1};
+        socklen_t size = sizeof from;
+        ssize_t n = recvfrom(fd, answer, sizeof answer, 0, (struct sockaddr *)&from, &size);
+        if ((n < 0 && errno == EINTR) || (n >= 0 && from.nl_pid != 0)) /* only the kernel's word counts */
             continue;
         if (n < (ssize_t)sizeof(struct nlmsghdr))
             return PP_SYSTEM;
@@ -135,24 +182,117 @@ static enum pp_result client_socket(int fd, struct inet_diag_msg *out)
 
 /* --- who it is --- */
 
-static enum pp_result groups_of_account(struct peer *out)
+/* The name and primary group of a uid. PP_NOT_FOUND: no account. The name is the caller's to free. */
+static enum pp_result find_account(uid_t uid, char **name, gid_t *primary)
 {
     struct passwd entry, *found = NULL;
-    char text[4096];
-    gid_t groups[PEER_GROUPS];
-    int count = PEER_GROUPS;
-    if (getpwuid_r(out->uid, &entry, text, sizeof text, &found) != 0)
-        return PP_SYSTEM;
-    if (found == NULL)
-        return PP_OK; /* a uid without an account is in no group */
-    if (getgrouplist(entry.pw_name, entry.pw_gid, groups, &count) < 0)
-        count = PEER_GROUPS; /* the first ones; belonging to more than that many is not counted */
-    for (int i = 0; i < count; i++)
-        out->groups[out->group_count++] = groups[i];
-    return PP_OK;
+    for (size_t size = 4096; size <= ENTRY_MOST; size *= 4) {
+        char *text = malloc(size);
+        if (text == NULL)
+            return PP_NOMEM;
+        int error = getpwuid_r(uid, &entry, text, size, &found);
+        if (error == 0 && found != NULL) {
+            *primary = entry.pw_gid;
+            *name = strdup(entry.pw_name);
+        }
+        free(text);
+        if (error == 0 && found != NULL)
+            return *name != NULL ? PP_OK : PP_NOMEM;
+        /* getpwuid_r(3) lists these as ways to say "no such user". */
+        if (error == 0 || error == ENOENT || error == ESRCH || error == EBADF || error == EPERM)
+            return PP_NOT_FOUND;
+        if (error != ERANGE)
+            return PP_SYSTEM;
+    }
+    return PP_SYSTEM;
 }
 
-static enum pp_result lookup_unix(int fd, bool with_groups, struct peer *out)
+static enum pp_result list_groups(const char *name, gid_t primary, gid_t **groups, size_t *count)
+{
+    for (int size = GROUPS_USUAL; size <= GROUPS_MOST; size *= 4) {
+        int n = size;
+        gid_t *list = calloc((size_t)size, sizeof *list);
+        if (list == NULL)
+            return PP_NOMEM;
+        if (getgrouplist(name, primary, list, &n) >= 0 && n >= 0) {
+            *groups = list;
+            *count = (size_t)n;
+            return PP_OK;
+        }
+        free(list);
+    }
+    return PP_SYSTEM;
+}
+
+static enum pp_result fill_account(struct account *a, uid_t uid)
+{
+    char *name = NULL;
+    gid_t primary = 0, *groups = NULL;
+    size_t count = 0;
+    enum pp_result rc = find_account(uid, &name, &primary);
+    if (rc == PP_OK)
+        rc = list_groups(name, primary, &groups, &count);
+    else if (rc == PP_NOT_FOUND)
+        rc = PP_OK; /* a uid without an account is in no group */
+    free(name);
+    free(a->groups);
+    *a = (struct account){uid, rc == PP_OK ? clock_now() + ACCOUNT_KEPT_MSEC : 0, groups, count};
+    return rc;
+}
+
+static bool any_of(const gid_t *have, size_t count, const struct id_list *groups)
+{
+    for (size_t i = 0; i < groups->count; i++)
+        for (size_t k = 0; k < count; k++)
+            if (groups->items[i] == have[k])
+                return true;
+    return false;
+}
+
+static enum pp_result account_in_groups(uid_t uid, const struct id_list *groups, bool *out)
+{
+    struct peer_thread *t = this_thread();
+    if (t == NULL)
+        return PP_NOMEM;
+    struct account *slot = &t->accounts[0];
+    for (size_t i = 0; i < ACCOUNTS_KEPT; i++) {
+        struct account *a = &t->accounts[i];
+        if (a->until > clock_now() && a->uid == uid) {
+            *out = any_of(a->groups, a->count, groups);
+            return PP_OK;
+        }
+        if (a->until < slot->until)
+            slot = a; /* the one longest out of date, or never used */
+    }
+    enum pp_result rc = fill_account(slot, uid);
+    if (rc == PP_OK)
+        *out = any_of(slot->groups, slot->count, groups);
+    return rc;
+}
+
+/* The supplementary groups of the process that connected. */
+static enum pp_result process_in_groups(int fd, const struct id_list *groups, bool *out)
+{
+    gid_t usual[GROUPS_USUAL], *list = usual;
+    socklen_t size = sizeof usual;
+    enum pp_result rc = PP_OK;
+    int failed = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, list, &size);
+    if (failed != 0 && errno == ERANGE) { /* size says now how many there are, and can't change any more */
+        list = malloc(size);
+        if (list == NULL)
+            return PP_NOMEM;
+        failed = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, list, &size);
+    }
+    if (failed == 0)
+        *out = any_of(list, size / sizeof *list, groups);
+    else
+        rc = PP_SYSTEM;
+    if (list != usual)
+        free(list);
+    return rc;
+}
+
+static enum pp_result lookup_unix(int fd, const struct id_list *groups, struct peer *out)
 {
     struct ucred credentials;
     socklen_t n = sizeof credentials;
@@ -160,40 +300,42 @@ static enum pp_result lookup_unix(int fd, bool with_groups, struct peer *out)
         return PP_SYSTEM;
     out->uid = credentials.uid;
     out->pid = credentials.pid;
-    if (with_groups) {
-        gid_t groups[PEER_GROUPS];
-        socklen_t size = sizeof groups;
-        out->groups[out->group_count++] = credentials.gid;
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) == 0)
-            for (size_t i = 0; i < size / sizeof *groups && out->group_count < PEER_GROUPS; i++)
-                out->groups[out->group_count++] = groups[i];
-    }
+    if (groups == NULL || groups->count == 0)
+        return PP_OK;
+    out->in_groups = any_of(&credentials.gid, 1, groups);
+    if (!out->in_groups && process_in_groups(fd, groups, &out->in_groups) != PP_OK)
+        out->in_groups = false;
     return PP_OK;
 }
 
-enum pp_result peer_lookup(int fd, bool with_groups, struct peer *out)
+static enum pp_result lookup_tcp(int fd, const struct id_list *groups, struct peer *out)
+{
+    struct inet_diag_msg client;
+    enum pp_result rc = client_socket(fd, &client);
+    if (rc != PP_OK)
+        return rc;
+    if (client.idiag_inode == 0)
+        return PP_NOT_FOUND; /* closed already: the uid shown, 0, is nobody's any more */
+    out->uid = client.idiag_uid;
+    if (groups != NULL && groups->count > 0 && account_in_groups(out->uid, groups, &out->in_groups) != PP_OK)
+        out->in_groups = false;
+    return PP_OK;
+}
+
+enum pp_result peer_lookup(int fd, const struct id_list *groups, struct peer *out)
 {
     int domain = 0;
     socklen_t n = sizeof domain;
-    enum pp_result rc;
-    memset(out, 0, offsetof(struct peer, groups));
-    out->group_count = 0;
+    struct peer found = {0};
+    *out = found;
     if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) != 0)
         return PP_SYSTEM;
-    if (domain == AF_UNIX) {
-        rc = lookup_unix(fd, with_groups, out);
-    } else {
-        struct inet_diag_msg client;
-        rc = client_socket(fd, &client);
-        if (rc == PP_OK && client.idiag_inode == 0)
-            rc = PP_NOT_FOUND; /* closed already: the uid shown is nobody's any more */
-        if (rc == PP_OK) {
-            out->uid = client.idiag_uid;
-            rc = with_groups ? groups_of_account(out) : PP_OK;
-        }
-    }
-    out->known = rc == PP_OK;
-    return rc;
+    enum pp_result rc = domain == AF_UNIX ? lookup_unix(fd, groups, &found) : lookup_tcp(fd, groups, &found);
+    if (rc != PP_OK)
+        return rc;
+    found.known = true;
+    *out = found;
+    return PP_OK;
 }
 
 bool peer_allowed(const struct peer *p, const struct id_list *users, const struct id_list *groups)
@@ -205,11 +347,7 @@ bool peer_allowed(const struct peer *p, const struct id_list *users, const struc
     for (size_t i = 0; i < users->count; i++)
         if (users->items[i] == p->uid)
             return true;
-    for (size_t i = 0; i < groups->count; i++)
-        for (size_t g = 0; g < p->group_count; g++)
-            if (groups->items[i] == p->groups[g])
-                return true;
-    return false;
+    return groups->count > 0 && p->in_groups;
 }
 
 bool peer_is_gone(int fd)

@@ -6,22 +6,22 @@
 #include "base/result.h"
 #include "config/config.h"
 
-#define PEER_GROUPS 64u
-
 struct peer {
     bool known;
+    bool in_groups; /* member of one of the groups asked about */
     uint32_t uid;
-    pid_t pid;                    /* 0: not known, as always on TCP */
-    uint32_t groups[PEER_GROUPS]; /* with `with_groups`: the primary and the supplementary ones */
-    size_t group_count;
+    pid_t pid; /* 0: not known, as always on TCP */
 };
 
 /* PP_OK: *out is known. PP_NOT_FOUND: the kernel knows no such socket of this host (the client is on another host, or
- * has gone). PP_SYSTEM otherwise. On any failure *out is not known. `with_groups` also asks for the groups: of the
- * process on Unix sockets, of the user's account on TCP. */
-enum pp_result peer_lookup(int fd, bool with_groups, struct peer *out) PP_MUST_CHECK;
+ * has gone). PP_SYSTEM or PP_NOMEM otherwise. On any failure *out is not known, and no member of anything.
+ * `groups` (NULL or empty: nobody asks): those of the process on Unix sockets, at the time it connected; those of the
+ * user's account on TCP, which asks the system's user database, may block with it, and is remembered for 30 s. Where
+ * that question fails, the peer is known, but no member. */
+enum pp_result peer_lookup(int fd, const struct id_list *groups, struct peer *out) PP_MUST_CHECK;
 
-/* Both lists empty: everyone. Otherwise a known uid in `users`, or one of its groups in `groups`. */
+/* Both lists empty: everyone. Otherwise a known uid in `users`, or a member of `groups`, the list given to peer_lookup.
+ */
 bool peer_allowed(const struct peer *p, const struct id_list *users, const struct id_list *groups);
 
 /* After the client of a TCP connection shut down its writing (EPOLLRDHUP): has it closed the socket altogether? True

@@ -32,7 +32,7 @@ static void accepted(void *owner, void *tag, int fd)
     socklen_t n = sizeof domain;
     (void)getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n);
     if (gate || w->log_access) { /* who it is costs a question to the kernel, once per connection */
-        enum pp_result rc = peer_lookup(fd, ec->allow_groups.count > 0, &c->peer);
+        enum pp_result rc = peer_lookup(fd, &ec->allow_groups, &c->peer);
         if (gate)
             c->allowed = rc == PP_OK && peer_allowed(&c->peer, &ec->allow_users, &ec->allow_groups);
     }
