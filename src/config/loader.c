@@ -83,18 +83,14 @@ static void wipe_setting(const config_setting_t *setting)
         wipe_setting(config_setting_get_elem(setting, (unsigned)i));
 }
 
+/* The scan has found what is wrong with the syntax; a key given twice is the library's to find. */
 static enum pp_result explain(const config_t *parsed, struct problem *problem)
 {
     const char *text = config_error_text(parsed);
 
     if (text != NULL && strcmp(text, "duplicate setting name") == 0)
         return problem_set(problem, PP_INVALID, "a key is given a second time: keep one of the two");
-    if (text != NULL && strcmp(text, "mismatched element type in array") == 0)
-        return problem_set(problem, PP_INVALID, "strings and numbers in one list: put all in quotes");
-    return problem_set(
-        problem, PP_INVALID,
-        "not understood here or just before: expected KEY = VALUE; with text in quotes, true or false for "
-        "booleans, and no comma behind the last element of a list");
+    return problem_set(problem, PP_INVALID, "not understood here or just before: expected KEY = VALUE;");
 }
 
 enum pp_result loader_parse(struct str text, struct memory *memory, struct node *root, int *line,

@@ -1,16 +1,35 @@
-/* One pass over the text of a config file, for faults the config library hides. */
+/* One pass over the text of a config file: its characters, its tokens and their order. */
 #include "config/scan.h"
+
+/* What may come next. */
+enum expected {
+    EXPECT_KEY,      /* or the end of the group */
+    EXPECT_ASSIGN,   /* = or : */
+    EXPECT_VALUE,    /* of a key */
+    EXPECT_NEXT_KEY, /* or a separator before it, or the end of the group */
+    EXPECT_FIRST,    /* item of a list, or its end */
+    EXPECT_ITEM,     /* behind a comma */
+    EXPECT_NEXT_ITEM /* a comma before it, or the end of the list */
+};
+
+enum value_kind { VALUE_NONE, VALUE_STRING, VALUE_NUMBER, VALUE_BOOLEAN, VALUE_COMPOUND };
+
+/* An open bracket, or at the bottom the file itself. */
+struct level {
+    char open; /* '{' for the file as well */
+    int line;
+    enum value_kind items; /* of '[': what its items are */
+};
 
 struct scan {
     struct str text;
     size_t at;
     int line;
     struct problem *problem;
-    struct {
-        char open;
-        int line;
-    } brackets[SCAN_DEPTH_MAX];
-    size_t depth;
+    enum expected expected;
+    enum value_kind last; /* what the token before was, when that was a value: strings in a row are one */
+    struct level levels[SCAN_DEPTH_MAX + 1];
+    size_t depth; /* of the current level; 0 is the file */
 };
 
 static char ahead(const struct scan *s, size_t distance)
@@ -33,9 +52,15 @@ static unsigned hex_value(char c)
     return is_digit(c) ? (unsigned)(c - '0') : (unsigned)((c | 32) - 'a') + 10;
 }
 
-static bool is_name(char c)
+static bool is_alpha(char c)
 {
-    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '-' || c == '*';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* Of names, numbers and unquoted words. */
+static bool is_word(char c)
+{
+    return is_digit(c) || is_alpha(c) || (c != '\0' && strchr("_-*+.", c) != NULL);
 }
 
 /* The length of the UTF-8 character at `p` (RFC 3629), 0 if there is none or if it is one of the C1 controls, which
@@ -141,102 +166,227 @@ static void take_line_comment(struct scan *s)
         s->at++;
 }
 
-static enum pp_result take_bracket(struct scan *s, char c)
+static struct level *level_of(struct scan *s)
 {
-    if (c == '{' || c == '[' || c == '(') {
-        if (s->depth == SCAN_DEPTH_MAX)
-            return problem_set(s->problem, PP_INVALID, "more than %u brackets within each other", SCAN_DEPTH_MAX);
-        s->brackets[s->depth].open = c;
-        s->brackets[s->depth++].line = s->line;
+    return &s->levels[s->depth];
+}
+
+/* Something stands where something else should. */
+static enum pp_result misplaced(struct scan *s)
+{
+    static const char *const phrases[] = {
+        [EXPECT_KEY] = "expected a key",
+        [EXPECT_ASSIGN] = "expected \"=\" behind the key",
+        [EXPECT_VALUE] = "expected a value behind the \"=\", text in quotes",
+        [EXPECT_NEXT_KEY] = "expected \";\" behind the value",
+        [EXPECT_FIRST] = "expected an item of the list, text in quotes",
+        [EXPECT_ITEM] = "expected another item behind the comma",
+        [EXPECT_NEXT_ITEM] = "expected a comma, or the end of the list",
+    };
+    return problem_set(s->problem, PP_INVALID, "%s", phrases[s->expected]);
+}
+
+/* A whole value was read, a bracketed one with its end. */
+static enum pp_result take_value(struct scan *s, enum value_kind kind)
+{
+    struct level *level = level_of(s);
+
+    /* Strings in a row are one. */
+    if (kind == VALUE_STRING && s->last == VALUE_STRING &&
+        (s->expected == EXPECT_NEXT_KEY || s->expected == EXPECT_NEXT_ITEM))
         return PP_OK;
+    if (s->expected == EXPECT_VALUE) {
+        s->expected = EXPECT_NEXT_KEY;
+    } else if (s->expected == EXPECT_FIRST || s->expected == EXPECT_ITEM) {
+        if (level->open == '[' && level->items != VALUE_NONE && level->items != kind)
+            return problem_set(s->problem, PP_INVALID, "strings and numbers in one list: put all in quotes");
+        level->items = kind;
+        s->expected = EXPECT_NEXT_ITEM;
+    } else {
+        return misplaced(s);
     }
-    char open = c == '}' ? '{' : c == ']' ? '[' : '(';
-    if (s->depth == 0)
-        return problem_set(s->problem, PP_INVALID, "%c without a %c before it", c, open);
-    s->depth--;
-    if (s->brackets[s->depth].open != open)
-        return problem_set(s->problem, PP_INVALID, "%c does not close the %c of line %d", c, s->brackets[s->depth].open,
-                           s->brackets[s->depth].line);
+    s->last = kind;
     return PP_OK;
 }
 
-/* A name, a word or a number, at its first character. */
+static enum pp_result open_bracket(struct scan *s, char c)
+{
+    if (s->expected != EXPECT_VALUE && s->expected != EXPECT_FIRST && s->expected != EXPECT_ITEM)
+        return misplaced(s);
+    if (level_of(s)->open == '[')
+        return problem_set(s->problem, PP_INVALID, "%c within [ ]: expected a list of plain values", c);
+    if (s->depth == SCAN_DEPTH_MAX)
+        return problem_set(s->problem, PP_INVALID, "more than %u brackets within each other", SCAN_DEPTH_MAX);
+    s->depth++;
+    *level_of(s) = (struct level){.open = c, .line = s->line};
+    s->expected = c == '{' ? EXPECT_KEY : EXPECT_FIRST;
+    s->last = VALUE_NONE;
+    return PP_OK;
+}
+
+static enum pp_result close_bracket(struct scan *s, char c)
+{
+    char open = c == '}' ? '{' : c == ']' ? '[' : '(';
+
+    if (s->depth == 0)
+        return problem_set(s->problem, PP_INVALID, "%c without a %c before it", c, open);
+    if (level_of(s)->open != open)
+        return problem_set(s->problem, PP_INVALID, "%c does not close the %c of line %d", c, level_of(s)->open,
+                           level_of(s)->line);
+    if (s->expected != EXPECT_KEY && s->expected != EXPECT_NEXT_KEY && s->expected != EXPECT_FIRST &&
+        s->expected != EXPECT_NEXT_ITEM)
+        return misplaced(s);
+    s->depth--;
+    /* What the bracket was opened as, it is now as a whole. */
+    s->expected = level_of(s)->open == '{' ? EXPECT_VALUE : EXPECT_ITEM;
+    return take_value(s, VALUE_COMPOUND);
+}
+
+static enum pp_result take_separator(struct scan *s, char c)
+{
+    if ((c == '=' || c == ':') && s->expected == EXPECT_ASSIGN)
+        s->expected = EXPECT_VALUE;
+    else if ((c == ';' || c == ',') && s->expected == EXPECT_NEXT_KEY)
+        s->expected = EXPECT_KEY;
+    else if (c == ',' && s->expected == EXPECT_NEXT_ITEM)
+        s->expected = EXPECT_ITEM;
+    else
+        return misplaced(s);
+    s->last = VALUE_NONE;
+    return PP_OK;
+}
+
+/* A whole number, decimal or 0x and hexadecimal. */
+static enum pp_result take_number(struct scan *s, struct str word)
+{
+    size_t sign = word.p[0] == '-' || word.p[0] == '+' ? 1 : 0;
+    bool hex = word.n >= 3 && word.p[0] == '0' && (word.p[1] | 32) == 'x';
+    size_t first = hex ? 2 : sign, most = hex ? 7 : 9;
+
+    for (size_t i = first; i < word.n; i++)
+        if (hex ? !is_hex(word.p[i]) : !is_digit(word.p[i]))
+            return problem_set(s->problem, PP_INVALID,
+                               "expected a whole number; durations, sizes with a unit and other text need quotes");
+    if (word.n == first)
+        return problem_set(s->problem, PP_INVALID, "expected a number behind the sign");
+    if (word.n - first > most)
+        return problem_set(s->problem, PP_INVALID, "a number of more than %zu digits: no key takes one that large",
+                           most);
+    return take_value(s, VALUE_NUMBER);
+}
+
+/* A name, a boolean or a number; or text whose quotes are missing, which may be a token and is not repeated. */
 static enum pp_result take_word(struct scan *s)
 {
-    size_t digits = 0, start = s->at;
-    bool number = is_digit(ahead(s, 0)) || ahead(s, 0) == '-';
-    bool hex = ahead(s, 0) == '0' && (ahead(s, 1) | 32) == 'x';
+    struct str word = {s->text.p + s->at, 0};
 
-    if (hex)
-        s->at += 2;
-    for (; is_name(ahead(s, 0)); s->at++)
-        if (hex ? is_hex(ahead(s, 0)) : is_digit(ahead(s, 0)))
-            digits++;
-    if (number && digits > (hex ? 7 : 9)) {
-        s->at = start;
-        return problem_set(s->problem, PP_INVALID, "a number of more than %d digits: no key takes one that large",
-                           hex ? 7 : 9);
+    while (is_word(ahead(s, 0)))
+        s->at++, word.n++;
+    bool boolean = str_equal_nocase(word, STR("true")) || str_equal_nocase(word, STR("false"));
+    bool name = !boolean && (is_alpha(word.p[0]) || word.p[0] == '*') && memchr(word.p, '+', word.n) == NULL &&
+                memchr(word.p, '.', word.n) == NULL;
+    if (s->expected == EXPECT_KEY || s->expected == EXPECT_NEXT_KEY) {
+        if (!name)
+            return misplaced(s);
+        s->expected = EXPECT_ASSIGN;
+        return PP_OK;
     }
-    return PP_OK;
+    if (boolean)
+        return take_value(s, VALUE_BOOLEAN);
+    if (is_digit(word.p[0]) || word.p[0] == '-' || word.p[0] == '+')
+        return take_number(s, word);
+    if (s->expected == EXPECT_VALUE || s->expected == EXPECT_FIRST || s->expected == EXPECT_ITEM)
+        return problem_set(s->problem, PP_INVALID,
+                           "a value that is neither a number nor true or false: expected it in quotes");
+    return misplaced(s);
 }
 
 static bool at_include(const struct scan *s)
 {
-    static const struct str word = {"@include", 8};
-    struct str rest = {s->text.p + s->at, s->text.n - s->at};
-    return str_starts(rest, word);
+    return str_starts((struct str){s->text.p + s->at, s->text.n - s->at}, STR("@include"));
 }
 
-static enum pp_result take_any(struct scan *s)
+/* A string, at its opening quote. */
+static enum pp_result take_quoted(struct scan *s)
+{
+    s->at++;
+    enum pp_result rc = take_string(s);
+    return rc == PP_OK ? take_value(s, VALUE_STRING) : rc;
+}
+
+/* Blanks and comments; false when there is something else. */
+static bool skip_blank(struct scan *s, enum pp_result *rc)
 {
     char c = ahead(s, 0), next = ahead(s, 1);
 
-    if (is_name(c))
+    if (c == '\n')
+        s->line++;
+    if (c == ' ' || c == '\t' || c == '\r' || c == '\n') {
+        s->at++;
+    } else if (c == '#' || (c == '/' && next == '/')) {
+        take_line_comment(s);
+    } else if (c == '/' && next == '*') {
+        s->at += 2;
+        *rc = take_block_comment(s);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static enum pp_result take_token(struct scan *s)
+{
+    enum pp_result rc = PP_OK;
+    char c = ahead(s, 0);
+
+    if (skip_blank(s, &rc))
+        return rc;
+    if (is_word(c))
         return take_word(s);
+    if (c == '"')
+        return take_quoted(s);
     if (at_include(s))
         return problem_set(s->problem, PP_INVALID, "@include is not supported: put everything into this one file");
     s->at++;
     switch (c) {
-    case '\n':
-        s->line++;
-        return PP_OK;
-    case '"':
-        return take_string(s);
-    case '#':
-        take_line_comment(s);
-        return PP_OK;
-    case '/':
-        if (next == '/')
-            take_line_comment(s);
-        if (next == '*') {
-            s->at++;
-            return take_block_comment(s);
-        }
-        return PP_OK;
     case '{':
     case '[':
     case '(':
+        return open_bracket(s, c);
     case '}':
     case ']':
     case ')':
-        return take_bracket(s, c);
+        return close_bracket(s, c);
+    case '=':
+    case ':':
+    case ';':
+    case ',':
+        return take_separator(s, c);
     default:
-        return PP_OK;
+        return problem_set(s->problem, PP_INVALID, "a character that means nothing here; text needs quotes");
     }
+}
+
+/* The end of the file. */
+static enum pp_result take_end(struct scan *s)
+{
+    if (s->depth > 0) {
+        s->line = level_of(s)->line;
+        return problem_set(s->problem, PP_INVALID, "the %c of this line is never closed", level_of(s)->open);
+    }
+    return s->expected == EXPECT_KEY || s->expected == EXPECT_NEXT_KEY ? PP_OK : misplaced(s);
 }
 
 enum pp_result scan_text(struct str text, int *line, struct problem *problem)
 {
-    struct scan s = {.text = text, .line = 1, .problem = problem};
+    struct scan s = {.text = text, .line = 1, .problem = problem, .expected = EXPECT_KEY};
 
+    s.levels[0].open = '{';
     enum pp_result rc = check_characters(&s);
     while (rc == PP_OK && s.at < text.n)
-        rc = take_any(&s);
-    if (rc == PP_OK && s.depth > 0) {
-        s.depth--;
-        s.line = s.brackets[s.depth].line;
-        rc = problem_set(problem, PP_INVALID, "the %c of this line is never closed", s.brackets[s.depth].open);
-    }
+        rc = take_token(&s);
+    if (rc == PP_OK)
+        rc = take_end(&s);
     if (rc != PP_OK)
         *line = s.line;
     return rc;
