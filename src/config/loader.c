@@ -101,9 +101,12 @@ enum pp_result loader_parse(struct str text, struct memory *memory, struct node 
     enum pp_result rc = scan_text(text, line, problem);
     if (rc != PP_OK)
         return rc;
-    char *copy = memory_copy(memory, text);
+    char *copy = memory_take(memory, text.n + 2);
     if (copy == NULL)
         return problem_set(problem, PP_NOMEM, "out of memory");
+    if (text.n > 0)
+        memcpy(copy, text.p, text.n);
+    copy[text.n] = '\n'; /* without it libconfig 1.5 refuses a comment in the last line */
     config_init(&parsed);
     /* The scan refuses @include; should the library ever see one where the scan does not, it opens nothing. */
     config_set_include_dir(&parsed, "/dev/null");

@@ -241,6 +241,280 @@ START_TEST(test_workers_of_the_machine)
 }
 END_TEST
 
+/* Syntax that is easily refused by mistake. */
+#define BODY "base_url = \"https://\" /* joined */ \"a\"; listen = [ \"127.0.0.1:1\" ]; token_file = \"/t\";"
+static const char *const spellings[] = {
+    "workers = 3; environments = { p = { " BODY " }; }; # no line end",
+    "workers=3,environments:{p:{" BODY "}}",
+    "/* a\n b */ workers\n=\n3 // c\nenvironments = { p = { " BODY " } }\r\n",
+    "workers = 0x3; environments = { p = { " BODY
+    " retries = { methods = []; on = (); }; allowed_hosts = ( \"a\" \"b\" ); "
+    "}; };",
+    "workers = +3; log = { access = FALSE; }; environments = { p = { " BODY " }; };",
+};
+
+START_TEST(test_spelling)
+{
+    struct config_problems problems;
+    struct config *config = NULL;
+
+    config_problems_init(&problems);
+    enum pp_result rc = config_load_text(str_of(text), "good.conf", 0100600, &config, &problems);
+    ck_assert_msg(rc == PP_OK, "%.*s", (int)buf_len(&problems.text), buf_str(&problems.text).p);
+    ck_assert_uint_eq(problems.count, 0);
+    config_problems_free(&problems);
+    return config;
+}
+
+static const char minimal[] = "environments = { production = {\n"
+                              "  base_url = \"https://api.example\";\n"
+                              "  listen = [ \"127.0.0.1:8780\" ];\n"
+                              "  token_file = \"/etc/proofproxy/production.token\";\n"
+                              "}; };\n";
+
+/* Every key set to something that is not its default. */
+static const char full[] =
+    "workers = 3;\n"
+    "drain_timeout = \"1m\";\n"
+    "log = { level = \"debug\"; format = \"text\"; access = false; };\n"
+    "admin = { listen = [ \"127.0.0.1:9780\", \"unix:/run/x/admin.sock\" ]; unix_mode = \"600\"; unix_owner = "
+    "\"root\";\n"
+    "          unix_group = \"0\"; };\n"
+    "environments = { first = {\n"
+    "  base_url = \"https://API.example:8443/v1/\";\n"
+    "  listen = ( \"[::1]:8780\", \"0.0.0.0:8780\", \"unix:/run/x/app.sock\", \"systemd:app\" );\n"
+    "  token_file = \"/etc/proofproxy/first.token\";\n"
+    "  allowed_paths = [ \"/widget/session\", \"/\" ];\n"
+    "  allowed_hosts = [ \"proof.internal\", \"[2001:db8::1]\" ];\n"
+    "  allowed_origins = [ \"https://app.example\" ];\n"
+    "  origin = \"https://shop.example\";\n"
+    "  allow_users = ( \"root\", 1234 );\n"
+    "  allow_groups = [ \"root\" ];\n"
+    "  require_header = \"X-Quoted:  a \\\" \\\\ b \";\n"
+    "  refuse_forwarded = false;\n"
+    "  client_authorization = \"reject\";\n"
+    "  allow_non_loopback = true;\n"
+    "  unix_mode = \"0666\"; unix_owner = \"0\"; unix_group = \"root\";\n"
+    "  max_body = 5000; max_inflight = 5; max_websockets = 0;\n"
+    "  connect_timeout = \"1500ms\"; request_timeout = \"2s\"; header_timeout = \"3s\"; body_timeout = \"4s\";\n"
+    "  client_idle_timeout = \"5s\"; websocket_idle_timeout = \"2h\";\n"
+    "  retries = { attempts = 1; on = [ 503, 502 ]; methods = [ \"PUT\" ]; budget_percent = 0; };\n"
+    "  tls = { ca_file = \"/etc/ca.pem\"; min_version = \"1.3\";\n"
+    "          pinned_spki = [ \"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\" ]; };\n"
+    "  egress = { proxy = \"socks5h://proxy.example:1080\"; interface = \"192.0.2.17\"; };\n"
+    "  probe_interval = 0; old_token_grace = \"0\"; websocket_retire_delay = \"0s\";\n"
+    "}; };\n";
+
+/* Secrets in the file itself. */
+static const char secret[] = "environments = { s = {\n"
+                             "  base_url = \"https://api.example\";\n"
+                             "  listen = [ \"127.0.0.1:8780\" ];\n"
+                             "  client_token = \" SECRET-current \";\n"
+                             "  previous_client_token = \"SECRET-previous\";\n"
+                             "  egress = { proxy = \"http://user:SECRET-proxy@proxy.example:3128\"; };\n"
+                             "}; };\n";
+
+static void check_list(const struct str_list *list, size_t count, const char *first)
+{
+    ck_assert_uint_eq(list->count, count);
+    if (count > 0)
+        ck_assert(str_equal(list->items[0], str_of(first)));
+}
+
+START_TEST(test_defaults)
+{
+    struct config *config = load(minimal);
+    const struct environment_config *e = config_environment(config, "production");
+
+    ck_assert_str_eq(config->path, "good.conf");
+    ck_assert_uint_eq(config->workers, 1);
+    ck_assert_int_eq(config->drain_timeout, 20000);
+    ck_assert_int_eq(config->log_level, LOG_LEVEL_INFO);
+    ck_assert_int_eq(config->log_format, LOG_FORMAT_JSON);
+    ck_assert(config->log_access);
+    ck_assert_uint_eq(config->admin_listen.count, 1);
+    ck_assert_int_eq(config->admin_listen.items[0].kind, LISTEN_UNIX);
+    ck_assert_str_eq(config->admin_listen.items[0].path, "/run/proofproxy/admin.sock");
+    ck_assert_uint_eq(config->admin_access.mode, 0660);
+    ck_assert(!config->admin_access.owner_set && !config->admin_access.group_set);
+    ck_assert_uint_eq(config->environment_count, 1);
+    ck_assert_ptr_null(config_environment(config, "sandbox"));
+    ck_assert_str_eq(e->name, "production");
+    ck_assert_int_eq(e->line, 1);
+    ck_assert_int_eq(e->listen.items[0].line, 3);
+    ck_assert_int_eq(e->token_source, TOKEN_SOURCE_FILE);
+    ck_assert_str_eq(e->token_path, "/etc/proofproxy/production.token");
+    ck_assert_ptr_null(e->client_token);
+    ck_assert_ptr_null(e->previous_client_token);
+    check_list(&e->allowed_paths, 2, "/widget/");
+    check_list(&e->allowed_hosts, 0, NULL);
+    check_list(&e->allowed_origins, 0, NULL);
+    ck_assert_str_eq(e->origin, "");
+    ck_assert_uint_eq(e->allow_users.count, 0);
+    ck_assert_uint_eq(e->allow_groups.count, 0);
+    ck_assert_uint_eq(e->require_name.n, 0);
+    ck_assert(e->refuse_forwarded && !e->reject_authorization && !e->allow_non_loopback);
+    ck_assert_uint_eq(e->unix_access.mode, 0660);
+    ck_assert_int_eq(e->max_body, 1048576);
+    ck_assert_uint_eq(e->max_inflight, 1024);
+    ck_assert_uint_eq(e->max_websockets, 4096);
+    ck_assert_int_eq(e->connect_timeout, 3000);
+    ck_assert_int_eq(e->request_timeout, 30000);
+    ck_assert_int_eq(e->header_timeout, 10000);
+    ck_assert_int_eq(e->body_timeout, 30000);
+    ck_assert_int_eq(e->client_idle_timeout, 75000);
+    ck_assert_int_eq(e->websocket_idle_timeout, 0);
+    ck_assert_uint_eq(e->retries.attempts, 2);
+    ck_assert_uint_eq(e->retries.on, RETRY_ON_CONNECT | RETRY_ON_502 | RETRY_ON_503 | RETRY_ON_504);
+    check_list(&e->retries.methods, 2, "GET");
+    ck_assert_uint_eq(e->retries.budget_percent, 20);
+    ck_assert_str_eq(e->ca_file, "");
+    ck_assert_str_eq(e->tls_min_version, "1.2");
+    check_list(&e->pinned_spki, 0, NULL);
+    ck_assert_str_eq(e->egress_proxy, "");
+    ck_assert_str_eq(e->egress_interface, "");
+    ck_assert_int_eq(e->probe_interval, 60000);
+    ck_assert_int_eq(e->old_token_grace, 86400000);
+    ck_assert_int_eq(e->websocket_retire_delay, 600000);
+    config_unref(&config);
+    ck_assert_ptr_null(config);
+}
+END_TEST
+
+START_TEST(test_values_of_the_host)
+{
+    struct config *config = load(full);
+
+    ck_assert_uint_eq(config->workers, 3);
+    ck_assert_int_eq(config->drain_timeout, 60000);
+    ck_assert_int_eq(config->log_level, LOG_LEVEL_DEBUG);
+    ck_assert_int_eq(config->log_format, LOG_FORMAT_TEXT);
+    ck_assert(!config->log_access);
+    ck_assert_uint_eq(config->admin_listen.count, 2);
+    ck_assert_uint_eq(config->admin_listen.items[0].port, 9780);
+    ck_assert_uint_eq(config->admin_access.mode, 0600);
+    ck_assert(config->admin_access.owner_set && config->admin_access.owner == 0);
+    ck_assert(config->admin_access.group_set && config->admin_access.group == 0);
+    config_unref(&config);
+}
+END_TEST
+
+START_TEST(test_values_of_an_environment)
+{
+    struct config *config = load(full);
+    const struct environment_config *e = config_environment(config, "first");
+
+    ck_assert_str_eq(e->base_url.host, "api.example");
+    ck_assert_str_eq(e->base_url.authority, "api.example:8443");
+    ck_assert_str_eq(e->base_url.prefix, "/v1");
+    ck_assert_uint_eq(e->listen.count, 4);
+    ck_assert_str_eq(e->listen.items[3].name, "app");
+    ck_assert_str_eq(e->token_path, "/etc/proofproxy/first.token");
+    check_list(&e->allowed_paths, 2, "/widget/session");
+    check_list(&e->allowed_hosts, 2, "proof.internal");
+    check_list(&e->allowed_origins, 1, "https://app.example");
+    ck_assert_str_eq(e->origin, "https://shop.example");
+    ck_assert_uint_eq(e->allow_users.count, 2);
+    ck_assert_uint_eq(e->allow_users.items[0], 0);
+    ck_assert_uint_eq(e->allow_users.items[1], 1234);
+    ck_assert(str_equal(e->allow_users.names[1], STR("1234")));
+    ck_assert_uint_eq(e->allow_groups.count, 1);
+    ck_assert(str_equal(e->require_name, STR("X-Quoted")));
+    ck_assert(str_equal(e->require_value, STR("a \" \\ b")));
+    config_unref(&config);
+}
+END_TEST
+
+START_TEST(test_limits_of_an_environment)
+{
+    struct config *config = load(full);
+    const struct environment_config *e = config_environment(config, "first");
+
+    ck_assert(!e->refuse_forwarded && e->reject_authorization && e->allow_non_loopback);
+    ck_assert_uint_eq(e->unix_access.mode, 0666);
+    ck_assert(e->unix_access.owner_set && e->unix_access.group_set);
+    ck_assert_int_eq(e->max_body, 5000);
+    ck_assert_uint_eq(e->max_inflight, 5);
+    ck_assert_uint_eq(e->max_websockets, 0);
+    ck_assert_int_eq(e->connect_timeout, 1500);
+    ck_assert_int_eq(e->request_timeout, 2000);
+    ck_assert_int_eq(e->header_timeout, 3000);
+    ck_assert_int_eq(e->body_timeout, 4000);
+    ck_assert_int_eq(e->client_idle_timeout, 5000);
+    ck_assert_int_eq(e->websocket_idle_timeout, 7200000);
+    ck_assert_uint_eq(e->retries.attempts, 1);
+    ck_assert_uint_eq(e->retries.on, RETRY_ON_502 | RETRY_ON_503);
+    check_list(&e->retries.methods, 1, "PUT");
+    ck_assert_uint_eq(e->retries.budget_percent, 0);
+    ck_assert_str_eq(e->ca_file, "/etc/ca.pem");
+    ck_assert_str_eq(e->tls_min_version, "1.3");
+    check_list(&e->pinned_spki, 1, "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
+    ck_assert_str_eq(e->egress_proxy, "socks5h://proxy.example:1080");
+    ck_assert_str_eq(e->egress_interface, "192.0.2.17");
+    ck_assert_int_eq(e->probe_interval, 0);
+    ck_assert_int_eq(e->old_token_grace, 0);
+    ck_assert_int_eq(e->websocket_retire_delay, 0);
+    config_unref(&config);
+}
+END_TEST
+
+/* credential:NAME is a file in the directory systemd passes. */
+START_TEST(test_credential)
+{
+    ck_assert_int_eq(setenv("CREDENTIALS_DIRECTORY", "/run/credentials/proofproxy.service", 1), 0);
+    struct config *config = load("environments = { p = { base_url = \"https://a\"; listen = [ \"127.0.0.1:1\" ]; "
+                                 "token_file = \"credential:proof.token\"; }; };");
+    const struct environment_config *e = config_environment(config, "p");
+
+    ck_assert_int_eq(e->token_source, TOKEN_SOURCE_CREDENTIAL);
+    ck_assert_str_eq(e->token_file, "credential:proof.token");
+    ck_assert_str_eq(e->token_path, "/run/credentials/proofproxy.service/proof.token");
+    config_unref(&config);
+}
+END_TEST
+
+START_TEST(test_workers_of_the_machine)
+{
+    char text[512];
+
+    (void)snprintf(text, sizeof text, "workers = 0;\n%s", minimal);
+    struct config *config = load(text);
+    ck_assert_uint_ge(config->workers, 1);
+    ck_assert_uint_le(config->workers, LIMIT_WORKERS);
+    config_unref(&config);
+}
+END_TEST
+
+/* Syntax that is easily refused by mistake. */
+#define BODY "base_url = \"https://\" /* joined */ \"a\"; listen = [ \"127.0.0.1:1\" ]; token_file = \"/t\";"
+static const char *const spellings[] = {
+    "workers = 3; environments = { p = { " BODY " }; }; # no line end",
+    "workers=3,environments:{p:{" BODY "}}",
+    "/* a\n b */ workers\n=\n3 // c\nenvironments = { p = { " BODY " } }\r\n",
+    "workers = 0x3; environments = { p = { " BODY
+    " retries = { methods = []; on = (); }; allowed_hosts = ( \"a\" \"b\" ); "
+    "}; };",
+    "workers = +3; log = { access = FALSE; }; environments = { p = { " BODY " }; };",
+};
+
+START_TEST(test_spelling)
+{
+    struct config_problems problems;
+    struct config *config = NULL;
+    char text[512];
+
+    (void)snprintf(text, sizeof text, spellings[_i],
+                   "base_url = \"https://\" /* joined */ \"a\"; listen = [ \"127.0.0.1:1\" ]; token_file = \"/t\";");
+    config_problems_init(&problems);
+    enum pp_result rc = config_load_text(str_of(spellings[_i]), "f", 0100600, &config, &problems);
+    ck_assert_msg(rc == PP_OK, "%.*s", (int)buf_len(&problems.text), buf_str(&problems.text).p);
+    ck_assert_uint_eq(config->workers, 3);
+    ck_assert_str_eq(config->environments[0].base_url.text, "https://a");
+    config_unref(&config);
+    config_problems_free(&problems);
+}
+END_TEST
+
 START_TEST(test_references)
 {
     struct config *config = load(secret), *second = config_ref(config);
@@ -502,6 +776,7 @@ int main(void)
     tcase_add_test(tcase, test_limits_of_an_environment);
     tcase_add_test(tcase, test_credential);
     tcase_add_test(tcase, test_workers_of_the_machine);
+    tcase_add_loop_test(tcase, test_spelling, 0, ROWS(spellings));
     tcase_add_test(tcase, test_references);
     tcase_add_loop_test(tcase, test_round_trip, 0, 2);
     tcase_add_test(tcase, test_print);
