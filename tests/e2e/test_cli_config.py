@@ -42,8 +42,8 @@ def test_check_of_a_good_file(config):
 
 
 def test_check_names_every_fault_in_order(config):
-    path = config(top="wokers = 2;\n", listen='[ "0.0.0.0:8780", "127.0.0.1:1" ]', max_body='"2t"', tls="{ verify = false; }",
-                  client_token='"Bearer ct_SECRET"')
+    path = config(top="wokers = 2;\n", listen='[ "0.0.0.0:8780", "127.0.0.1:1" ]', max_body='"2t"',
+                  tls="{ verify = false; }", client_token='"Bearer ct_SECRET"')
     done = proofproxy("check", "-c", path)
     assert done.returncode == 78 and done.stdout == ""
     key = "environments.production"
