@@ -146,7 +146,7 @@ def lines_of(result):
     return [(name, value.lower() if name == b"transfer-encoding" else value) for name, value in lines]
 
 
-# Answers that others refuse and RFC 9110 and 9112 allow: (parsers, what it is about, how it looks).
+# Answers that others do not take and RFC 9110 and 9112 allow: (parsers, what it is about, how it looks).
 ALLOWED = [
     ("http-parser node h11", "framing fields among the trailers, which are dropped unread (RFC 9112 7.1.2)",
      re.compile(rb"\r\n0+[^\n]*\r\n([^\r\n]+\r\n)*(content-length|transfer-encoding):", re.I)),
@@ -154,11 +154,13 @@ ALLOWED = [
      re.compile(rb"\r\n[0-9a-f]+;[^\r\n]*\r\n", re.I)),
     ("node", "close in an interim answer, which speaks of the connection after the final one (RFC 9110 15.2)",
      re.compile(rb"^HTTP/1.1 1[^\r\n]*\r\n([^\r\n]+\r\n)*connection:[^\r\n]*close", re.I)),
+    ("http-parser", "a name that only begins like Transfer-Encoding, which it takes for it",
+     re.compile(rb"\r\ntransfer-encoding[^:\r\n]+:", re.I)),
 ]
 
 
 def allowed(name, case, theirs):
-    return theirs["verdict"] == "refused" and any(name in parsers.split() and pattern.search(case)
+    return theirs["verdict"] != "complete" and any(name in parsers.split() and pattern.search(case)
                                                   for parsers, _, pattern in ALLOWED)
 
 

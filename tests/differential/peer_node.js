@@ -24,7 +24,7 @@ function judge(bytes, toHead) {
     if (answer !== null) throw new Error('a second message');
     answer = { status, lines: early.concat(lines || []) };
     early = [];
-    return toHead ? 1 : 0;
+    return toHead || status === 304 ? 1 : 0; // 1: no body follows; llhttp 6 leaves it to its user to know that
   };
   parser[HTTPParser.kOnBody] = (chunk, at, n) => {
     body.push(at === undefined ? Buffer.from(chunk) : Buffer.from(chunk.subarray(at, at + n)));
