@@ -56,6 +56,8 @@ static void check_refusal(struct process *p, const struct request *r)
     unsigned k = r->worker;
     const struct holdings *held = &p->oracle.held[k];
     bool any_accepted = oracle_any_accepted(&p->oracle, k);
+    if (r->tries == LIMIT_TOKENS_HELD) /* new tokens came as it walked; enough is enough */
+        return;
     for (size_t i = 0; i < held->count; i++) {
         unsigned number = held->items[i].token;
         p->checks++;
