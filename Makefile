@@ -162,6 +162,8 @@ $(DAEMON): $(BUILD)/src/main.o $(LIB)
 	$(LINK) $(PP_LIBS)
 
 $(BUILD)/tests/unit/%.o: PP_CPPFLAGS += -Itests/unit $(CHECK_CFLAGS)
+# In tests of exhausted memory, our own allocations can be made to fail; those of the libraries stay as they are.
+$(BUILD)/tests/unit/test_%_memory: PP_LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(UNIT): $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	$(LINK) $(CHECK_LIBS) $(PP_LIBS)
 

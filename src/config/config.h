@@ -72,7 +72,8 @@ enum token_source_kind { TOKEN_SOURCE_FILE, TOKEN_SOURCE_CREDENTIAL, TOKEN_SOURC
 
 struct environment_config {
     const char *name;
-    int line; /* of the file, for errors */
+    int line;                     /* of the file, for errors */
+    int token_line, ca_file_line; /* of token_file or client_token, and of tls.ca_file; else as `line` */
     struct base_url base_url;
     struct listen_list listen;
 

@@ -78,6 +78,8 @@ void report_tell(const struct report *r, struct config_problems *problems)
 
     for (const struct report_entry *e = r->newest; e != NULL; e = e->older)
         count++;
+    if (count == 0 && !r->out_of_memory)
+        return;
     const struct report_entry **entries = memory_take(r->memory, count * sizeof(struct report_entry *));
     if (entries == NULL || r->out_of_memory)
         config_problems_add(problems, r->file, 0, "", "out of memory");

@@ -196,9 +196,13 @@ void validate_config(struct config_build *build)
 {
     check_listeners(build);
     for (size_t i = 0; i < build->config->environment_count; i++) {
-        if (build->config->environments[i].token_file == NULL)
+        struct environment_config *environment = &build->config->environments[i];
+        if (environment->token_file == NULL)
             continue; /* not a group, or its token_file is no string: told already */
-        check_tokens(build, &build->config->environments[i]);
-        check_mode(build, &build->config->environments[i]);
+        check_tokens(build, environment);
+        check_mode(build, environment);
+        environment->token_line = build_line(build, environment, SCOPE_ENVIRONMENT,
+                                             environment->client_token == NULL ? "token_file" : "client_token");
+        environment->ca_file_line = build_line(build, environment, SCOPE_TLS, "ca_file");
     }
 }
