@@ -275,7 +275,7 @@ check-completion: $(DAEMON)
 
 # The unit under a systemd booted for it; says why and counts nothing where that can't be done.
 check-system: $(DAEMON) $(FAKEPROOF) $(UNITS) $(SAMPLE)
-	@$(PP_ENV) BUILD=$(BUILD) tests/system/run $(abspath $(confdir)) $(PYTEST_ARGS)
+	@$(PP_ENV) BUILD=$(BUILD) SYSUSERSDIR=$(sysusersdir) tests/system/run $(abspath $(confdir)) $(PYTEST_ARGS)
 # The package, installed and purged in the same way.
 check-package: $(FAKEPROOF)
 	@$(PP_ENV) tests/system/run-package $$(ls -t proofproxy_*.deb | head -n 1)

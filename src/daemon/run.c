@@ -28,6 +28,8 @@ static void deadline_passed(struct timer *t)
     loop_stop(d->loop);
 }
 
+#define DRAIN_END 10000 /* milliseconds that the end after a drain may take, closing everything */
+
 static void drain(struct daemon *d, const char *why)
 {
     if (d->draining) {
@@ -40,6 +42,8 @@ static void drain(struct daemon *d, const char *why)
     log_info("drain", NULL, "stopping (%s): no new client is accepted, what is open may finish within drain_timeout",
              why);
     notify_stopping();
+    /* systemd's own patience may be shorter than the drain; the rest is for the ordered end after it. */
+    notify_extend(d->config->drain_timeout + DRAIN_END);
     daemon_tell_status(d);
     for (size_t i = 0; i < d->environment_count; i++)
         token_manager_quiesce(d->environments[i].tokens);

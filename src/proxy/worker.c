@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -124,6 +125,10 @@ enum pp_result worker_start(struct worker *w)
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the main thread's */
     w->running = pthread_create(&w->thread, NULL, run, w) == 0;
+    char name[16]; /* what top and ps show, for people alone: it may fail */
+    (void)snprintf(name, sizeof name, "worker %u", w->index);
+    if (w->running)
+        (void)pthread_setname_np(w->thread, name);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return w->running ? PP_OK : PP_SYSTEM;
 }

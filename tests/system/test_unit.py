@@ -188,8 +188,13 @@ def test_a_stop_lets_a_call_finish(service):
 
 def test_a_stop_asks_websockets_to_come_back(service):
     systemctl("start", "proofproxy")
+    session = {"partner_user_id": "u-1", "user_email": "u@example.org", "network": "TRC20", "currency": "USDT",
+               "amount": "10.00"}
     with Client(("127.0.0.1", 8780)) as client:
-        client.send(request("/ws?tx_id=00000000-0000-0000-0000-000000000000", fields=[
+        created = client.get("/widget/session", "POST", ["Content-Type: application/json"], json.dumps(session).encode())
+        transaction = created.json["merchant_transaction_id"]
+    with Client(("127.0.0.1", 8780)) as client:
+        client.send(request(f"/ws?tx_id={transaction}", fields=[
             "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]))
         assert client.response().status == 101
