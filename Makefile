@@ -135,6 +135,8 @@ REPLAY := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(BUILD)/tests/fuzz/replay_%)
 DIFFERENTIAL := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/differential/*.c)))
 FAKEPROOF_SRC := $(sort $(wildcard tests/fakeproof/*.c))
 FAKEPROOF := $(if $(FAKEPROOF_SRC),$(BUILD)/fakeproof)
+BENCH_SRC := $(sort $(wildcard bench/*.c))
+BENCH := $(BENCH_SRC:%.c=$(BUILD)/%)
 
 # Files with @sbindir@ and the like, filled in, and everything else that is installed as it is.
 UNITS := $(addprefix $(BUILD)/systemd/,proofproxy.service proofproxy.socket proofproxy.sysusers.conf)
@@ -170,6 +172,9 @@ $(UNIT): $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 # The simulation counts secrets from allocation to wiping.
 $(SIM): PP_LDFLAGS += -Wl,--wrap=secret_alloc,--wrap=secret_free
 $(SIM): $(SIM_SRC:%.c=$(BUILD)/%.o) $(LIB)
+	$(LINK) $(PP_LIBS)
+
+$(BENCH): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(LIB)
 	$(LINK) $(PP_LIBS)
 
 $(FAKEPROOF): $(FAKEPROOF_SRC:%.c=$(BUILD)/%.o) $(LIB)
@@ -298,7 +303,7 @@ shellcheck:
 .PHONY: demo bench
 demo: $(DAEMON) $(FAKEPROOF)
 	@$(PP_ENV) scripts/demo
-bench: $(DAEMON) $(FAKEPROOF)
+bench: $(DAEMON) $(FAKEPROOF) $(BENCH)
 	@$(PP_ENV) bench/run
 
 # --- fuzzing: make fuzz FUZZ_SECONDS=60 ---
@@ -371,4 +376,4 @@ distclean: clean
 	rm -rf config.mk config.log config.status configure configure~ src/config.h src/config.h.in src/config.h.in~
 	rm -rf autom4te.cache
 
--include $(sort $(wildcard $(BUILD)/src/*.d $(BUILD)/*/*/*.d))
+-include $(sort $(wildcard $(BUILD)/src/*.d $(BUILD)/bench/*.d $(BUILD)/*/*/*.d))

@@ -64,6 +64,29 @@ static enum pp_result load_system(SSL_CTX *context, struct problem *problem)
                        files[0]);
 }
 
+/* --- memory --- */
+
+/* After the handshake, a connection's app data says that a ticket was taken in since: OpenSSL then holds a write buffer
+ * of 16 KiB until the next write, which a tunnel that only listens never does. */
+static char ticket_taken;
+
+/* SSL_free_buffers(3) forgets a record of which only the head is there in versions before CVE-2024-4741 was fixed. */
+static bool can_free_buffers(void)
+{
+    unsigned minor = OPENSSL_version_minor(), patch = OPENSSL_version_patch();
+    static const unsigned fixed[] = {14, 6, 2, 1}; /* 3.0.14, 3.1.6, 3.2.2, 3.3.1 */
+    return OPENSSL_version_major() > 3 || minor >= sizeof fixed / sizeof fixed[0] || patch >= fixed[minor];
+}
+
+static void give_back_buffers(SSL *s)
+{
+    if (SSL_get_app_data(s) != &ticket_taken)
+        return;
+    SSL_set_app_data(s, NULL);
+    if (can_free_buffers())
+        (void)SSL_free_buffers(s); /* refused: something is in them */
+}
+
 /* --- sessions --- */
 
 static bool session_usable(const SSL_SESSION *session)
@@ -87,6 +110,8 @@ static int session_arrived(SSL *s, SSL_SESSION *session)
     t->sessions[t->session_count++] = session;
     pthread_mutex_unlock(&t->lock);
     SSL_SESSION_free(oldest);
+    if (SSL_get_app_data(s) == NULL)
+        SSL_set_app_data(s, &ticket_taken);
     return 1;
 }
 
@@ -349,7 +374,12 @@ enum pp_result tls_read(struct ssl_st *s, void *into, size_t room, size_t *done,
 {
     clear_errors();
     int result = SSL_read_ex(s, into, room, done);
-    return result == 1 ? PP_OK : stopped(s, result, SSL_ERROR_WANT_WRITE, other_way);
+    if (result == 1)
+        return PP_OK;
+    enum pp_result rc = stopped(s, result, SSL_ERROR_WANT_WRITE, other_way);
+    if (rc == PP_AGAIN)
+        give_back_buffers(s);
+    return rc;
 }
 
 enum pp_result tls_write(struct ssl_st *s, const void *bytes, size_t n, size_t *done, bool *other_way)
