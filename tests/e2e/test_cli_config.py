@@ -100,6 +100,58 @@ def test_a_file_everybody_may_change(config):
     assert done.returncode == 78 and "its mode 0666 lets every user change it" in done.stderr
 
 
+def test_check_reads_the_token_files(config, tmp_path):
+    path = config()
+    token = tmp_path / "production.token"
+    for text, said in [
+            ("", "no token"),
+            ("ct_SECRET\nct_SECRET", ":2: offset 0: the same token"),
+            ("# new\nBearer ct_SECRET\n", ':2: offset 0: a "Bearer "'),
+            ("ct_SECRET SECRET\n", ":1: offset 10: white space"),
+            ("\n\nct_SECRET\x01\n", ":3: offset 9: a control")]:
+        token.write_text(text)
+        done = proofproxy("check", "-c", path)
+        assert done.returncode == 78 and done.stdout == "", text
+        assert done.stderr.startswith(f"{path}:5: environments.production.token_file: {token}"), text
+        assert said in done.stderr and "SECRET" not in done.stderr, done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    token.write_text("ct_SECRET_new\nct_SECRET_old\n")
+    assert proofproxy("check", "-c", path).returncode == 0
+    token.chmod(0o644)
+    assert "mode 0644 lets every user read it" in proofproxy("check", "-c", path).stderr
+    token.unlink()
+    assert "there is no such file" in proofproxy("check", "-c", path).stderr
+    token.mkdir()
+    assert "is a directory" in proofproxy("check", "-c", path).stderr
+    token.rmdir()
+    os.mkfifo(token)
+    assert proofproxy("check", "-c", path).returncode == 78
+
+
+def test_check_finds_a_missing_ca_file(config, tmp_path):
+    done = proofproxy("check", "-c", config(tls=f'{{ ca_file = "{tmp_path}/ca.pem"; }}'))
+    assert done.returncode == 78
+    assert done.stderr.endswith(f":6: environments.production.tls.ca_file: {tmp_path}/ca.pem could not be read "
+                                "(No such file or directory): expected a PEM file of certificates\n")
+
+
+def test_a_credential_of_systemd(config, tmp_path):
+    path = config(token_file='"credential:production"')
+    environment = {k: v for k, v in os.environ.items() if k != "CREDENTIALS_DIRECTORY"}
+    done = proofproxy("check", "-c", path, env=environment)
+    assert done.returncode == 78 and "CREDENTIALS_DIRECTORY is not set" in done.stderr
+    (tmp_path / "production").write_text("ct_SECRET\n")
+    (tmp_path / "production").chmod(0o400)
+    done = proofproxy("check", "-c", path, env={**environment, "CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_sample_lacks_nothing_but_tokens():
+    done = proofproxy("check", "-c", ROOT / "etc/proofproxy.conf")
+    for line in done.stderr.splitlines():
+        assert re.search(r"token_file: /etc/proofproxy/(production|sandbox)\.token: ", line), line
+
+
 def test_config_prints_what_reads_back(config, tmp_path):
     path = config(max_body='"64k"', allow_users='[ "root" ]', retries='{ on = [ "503" ]; }')
     first = proofproxy("config", "-c", path)
