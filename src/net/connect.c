@@ -1,6 +1,7 @@
 /* libcurl as a way to connect: a multi handle driven by our loop, one CONNECT_ONLY easy handle per attempt. */
 #include "net/connect.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +30,7 @@ struct connector {
     const struct upstream_settings *settings;
     CURLM *multi;
     char *url;
+    char *source;            /* CURLOPT_INTERFACE, or NULL */
     struct timer timer;      /* libcurl's one timeout */
     struct deferred at_once; /* a timeout of 0 */
     uint64_t turn;           /* in which at_once ran last, and how often */
@@ -350,8 +352,8 @@ static int set_options(CURL *easy, struct connect_attempt *a)
     SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
     SET(CURLOPT_CLOSESOCKETDATA, c); /* outlives the attempt */
     SET(CURLOPT_PRIVATE, a);
-    if (s->interface[0] != '\0')
-        SET(CURLOPT_INTERFACE, s->interface);
+    if (c->source != NULL)
+        SET(CURLOPT_INTERFACE, c->source);
 #undef SET
     return failures;
 }
@@ -392,6 +394,19 @@ const char *connect_phase(const struct connect_attempt *a)
 
 /* --- the connector --- */
 
+/* Says which kind it is: without that, libcurl would take the name of an interface that is down for a host's, and wait
+ * for its lookup inside the loop. */
+static bool name_source(struct connector *c, const char *interface)
+{
+    unsigned char bytes[16];
+    bool address = inet_pton(AF_INET, interface, bytes) == 1 || inet_pton(AF_INET6, interface, bytes) == 1;
+    if (interface[0] == '\0')
+        return true;
+    if (asprintf(&c->source, "%s!%s", address ? "host" : "if", interface) < 0)
+        c->source = NULL;
+    return c->source != NULL;
+}
+
 struct connector *connector_new(struct loop *loop, const struct upstream_settings *settings)
 {
     connect_init();
@@ -406,7 +421,7 @@ struct connector *connector_new(struct loop *loop, const struct upstream_setting
     if (asprintf(&c->url, "http://%s%s%s:%u/", brackets ? "[" : "", settings->host, brackets ? "]" : "",
                  settings->port) < 0)
         c->url = NULL;
-    if (c->multi == NULL || c->url == NULL ||
+    if (c->multi == NULL || c->url == NULL || !name_source(c, settings->interface) ||
         curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, watch_socket) != CURLM_OK ||
         curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c) != CURLM_OK ||
         curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, set_timer) != CURLM_OK ||
@@ -432,6 +447,7 @@ void connector_free(struct connector **connector)
         drop_watch(c, c->watches);
     timer_stop(c->loop, &c->timer);
     free(c->url);
+    free(c->source);
     if (c->at_once.queued)
         c->at_once.run = free_connector;
     else

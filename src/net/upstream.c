@@ -15,7 +15,8 @@
 #define BACKOFF_FIRST    100
 #define BACKOFF_LIMIT    30000
 #define LEARNT_FOR       600000 /* ms after which a learnt idle limit is tried to be raised again, by 2 % at a time */
-#define SHORT_LIFE       5000   /* a connection closed unused within this counts as a failure to keep one warm */
+#define WARN_INTERVAL    60000
+#define SHORT_LIFE       5000 /* a connection closed unused within this counts as a failure to keep one warm */
 
 struct list {
     struct upstream_connection *first, *last;
@@ -37,6 +38,8 @@ struct upstream_pool {
     msec idle_limit; /* learnt from when this upstream closes idle connections */
     unsigned warm_failures;
     msec warm_not_before;
+    struct log_limit failing; /* of the warning that warm ones fail */
+    bool said_failing;
     struct timer timer;
     struct deferred work;
     bool closing;
@@ -291,6 +294,11 @@ static void opened(struct upstream_connection *c)
     pool->stats.tls_resumed += c->resumed;
     pool->stats.last_connect_usec = clock_usec() - c->opening_since;
     pool->warm_not_before = 0;
+    if (pool->said_failing) {
+        pool->said_failing = false;
+        log_info("upstream", pool->settings.environment, "connections to %s:%u work again", pool->settings.host,
+                 pool->settings.port);
+    }
     if (w == NULL) {
         enter_idle(pool, c, 0);
         want_work(pool);
@@ -309,6 +317,17 @@ static void opened(struct upstream_connection *c)
     w->ready(w, c);
 }
 
+/* A failure no request has met yet: the first sign of trouble where there is little traffic. */
+static void warn_failing(struct upstream_pool *pool, const char *detail)
+{
+    unsigned suppressed = 0;
+    if (!log_allowed(&pool->failing, WARN_INTERVAL, &suppressed))
+        return;
+    pool->said_failing = true;
+    log_warning("upstream", pool->settings.environment, "no connection to %s:%u (not for a request, ahead of need): %s",
+                pool->settings.host, pool->settings.port, detail);
+}
+
 static void failed(struct upstream_connection *c, enum upstream_failure why, const char *detail)
 {
     struct upstream_pool *pool = pool_of(c);
@@ -323,7 +342,7 @@ static void failed(struct upstream_connection *c, enum upstream_failure why, con
     if (w != NULL)
         fail_waiter(pool, w, why, detail);
     else
-        log_debug("upstream", pool->settings.environment, "a connection ahead of need failed: %s", detail);
+        warn_failing(pool, detail);
 }
 
 /* --- the pool's own work, at the end of a turn --- */
@@ -344,6 +363,8 @@ static void serve_waiters(struct upstream_pool *pool)
             continue;
         }
         enum pp_result rc = w->attempt != NULL ? PP_OK : provide(pool, w);
+        if (rc == PP_AGAIN && pool->idle.count == 0 && now < w->deadline)
+            return; /* nothing for those behind it either, and their time ends later */
         if (rc == PP_LIMIT || rc == PP_NOMEM) {
             fail_waiter(pool, w, UPSTREAM_FAILURE_LOCAL,
                         rc == PP_LIMIT ? "out of file descriptors here" : "out of memory here");

@@ -1,8 +1,32 @@
 /* The pool: who gets which connection, when, and what happens when none comes. */
 #include "upstream_client.h"
 
+#include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+
+/* --- system calls, counted by standing in for them --- */
+
+static unsigned epoll_ctls, reads;
+
+int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
+{
+    epoll_ctls++;
+    return (int)syscall(SYS_epoll_ctl, epoll, operation, fd, event);
+}
+
+ssize_t recv(int fd, void *into, size_t room, int flags)
+{
+    reads++;
+    return syscall(SYS_recvfrom, fd, into, room, flags, NULL, NULL);
+}
+
+ssize_t read(int fd, void *into, size_t room) /* OpenSSL's */
+{
+    reads++;
+    return syscall(SYS_read, fd, into, room);
+}
 
 /* --- reuse --- */
 
@@ -27,6 +51,30 @@ START_TEST(a_connection_is_reused)
     ck_assert_uint_eq(stats().opened, 1);
     ck_assert_uint_eq(stats().reused, 50);
     ck_assert_int_gt(stats().last_connect_usec, 0);
+}
+END_TEST
+
+/* What a pool must not cost: giving back and taking again is memory work. */
+START_TEST(reuse_makes_no_system_calls)
+{
+    start(_i == 1, 0);
+    struct client k = new_client();
+    get(&k, false);
+    until_served(&k);
+    exchange(&k, "echo\n");
+    turn_for(50);
+    unsigned ctls = epoll_ctls;
+    for (int i = 0; i < 20; i++) {
+        exchange(&k, "echo\n");
+        unsigned before = reads;
+        give_back(&k, true);
+        get(&k, false);
+        ck_assert_ptr_nonnull(k.connection);
+        ck_assert_uint_eq(reads, before);
+    }
+    ck_assert_uint_eq(epoll_ctls, ctls);
+    ck_assert(epoll_ctls > 0 && reads > 0); /* they are counted indeed */
+    give_back(&k, true);
 }
 END_TEST
 
@@ -410,6 +458,7 @@ int main(void)
     tcase_set_timeout(t, 30);
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_add_loop_test(t, a_connection_is_reused, 0, 2);
+    tcase_add_loop_test(t, reuse_makes_no_system_calls, 0, 2);
     tcase_add_loop_test(t, not_reusable_is_closed, 0, 2);
     tcase_add_loop_test(t, a_big_answer_and_then_reuse, 0, 2);
     tcase_add_loop_test(t, leftover_bytes_forbid_reuse, 0, 2);
