@@ -221,6 +221,8 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **request, 
         c->server->handlers.finished(r->exchange, why == MHD_REQUEST_TERMINATED_COMPLETED_OK && r->answered && !r->cut);
     request_free(c->server, r);
     connection_expect(c, PHASE_IDLE, c->timeouts.idle);
+    if (why != MHD_REQUEST_TERMINATED_COMPLETED_OK)
+        c->server->ready = true; /* the connection ends, but only libmicrohttpd's next run closes it */
     if (c->server->draining)
         connection_end_reading(c);
 }
@@ -385,6 +387,10 @@ enum pp_result server_reply(struct server_request *r, const struct server_reply 
     if (response == NULL)
         return PP_NOMEM;
     enum pp_result rc = add_lines(response, r, reply);
+    /* Of a 304 without a length libmicrohttpd would make a chunked answer, its last chunk included. */
+    if (rc == PP_OK && reply->status == 304 && reply->length < 0 &&
+        MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END) != MHD_YES)
+        rc = PP_NOMEM;
     if (rc != PP_OK) {
         MHD_destroy_response(response);
         return rc;

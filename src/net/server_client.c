@@ -8,19 +8,35 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#define SERVER_LINGER 1000 /* ms to read on after a refusal in the midst of a body, so that it is seen */
+#define SERVER_END_CHECK 50   /* ms from a client's end of sending to the look whether a request is left unfinished */
+#define SERVER_LINGER    1000 /* ms to read on after a refusal in the midst of a body, so that it is seen */
 
 /* --- deadlines --- */
 
 static void connection_late(struct timer *t);
 
+/* Between requests or in the midst of one: more has to come from the client. */
+static bool client_owes(const struct server_connection *c)
+{
+    return c->phase == PHASE_IDLE || c->phase == PHASE_HEAD || c->phase == PHASE_BODY;
+}
+
+/* Has the timer fire at the deadline at the latest, and soon when a client that owes something sends no more. */
+static void arm(struct server_connection *c)
+{
+    msec due = c->deadline;
+    if (c->client_ended && client_owes(c) && due > clock_now() + SERVER_END_CHECK)
+        due = clock_now() + SERVER_END_CHECK;
+    if (due != MSEC_NEVER && (!timer_armed(&c->timer) || c->timer.due > due))
+        if (timer_set(c->server->loop, &c->timer, due, connection_late) != PP_OK)
+            (void)shutdown(c->watch.fd, SHUT_RDWR); /* no memory to watch over it: better none than one without end */
+}
+
 void connection_expect(struct server_connection *c, enum phase phase, msec within)
 {
     c->phase = phase;
     c->deadline = within <= 0 ? MSEC_NEVER : clock_now() + within;
-    if (c->deadline != MSEC_NEVER && (!timer_armed(&c->timer) || c->timer.due > c->deadline))
-        if (timer_set(c->server->loop, &c->timer, c->deadline, connection_late) != PP_OK)
-            (void)shutdown(c->watch.fd, SHUT_RDWR); /* no memory to watch over it: better none than one without end */
+    arm(c);
 }
 
 /* The daemon's own answer written past libmicrohttpd, at points where that has nothing of its own to write. Best
@@ -46,13 +62,34 @@ void connection_write_refusal(int fd, enum refusal refusal)
     buf_free(&all);
 }
 
+/* What the client owes will never come. libmicrohttpd 0.9.75 misses an end that arrives together with the last bytes;
+ * the kernel has it. */
+static bool client_defaulted(const struct server_connection *c)
+{
+    char byte;
+    return c->client_ended && client_owes(c) && recv(c->watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+static void connection_abandon(struct server_connection *c)
+{
+    if (c->request != NULL && c->request->exchange != NULL) {
+        c->server->handlers.gone(c->request->exchange);
+        server_cut(c->request);
+    } else {
+        (void)shutdown(c->watch.fd, SHUT_RDWR);
+    }
+}
+
 static void connection_late(struct timer *t)
 {
     struct server_connection *c = (struct server_connection *)((char *)t - offsetof(struct server_connection, timer));
     struct server *s = c->server;
+    if (client_defaulted(c)) {
+        connection_abandon(c);
+        return;
+    }
     if (c->deadline > clock_now()) { /* it moved further off in the meantime */
-        if (c->deadline != MSEC_NEVER && timer_set(s->loop, t, c->deadline, connection_late) != PP_OK)
-            (void)shutdown(c->watch.fd, SHUT_RDWR);
+        arm(c);
         return;
     }
     switch (c->phase) {
@@ -106,6 +143,7 @@ void connection_ready(struct watch *w, uint32_t events)
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
         c->client_ended = true;
         connection_check_client(c);
+        arm(c);
     }
 }
 

@@ -394,6 +394,12 @@ static bool try_again(struct exchange *ex, struct str rest)
     return again;
 }
 
+/* Is the answer small enough to be collected, so that a fault in its midst can still become a 502? */
+static bool goes_out_whole(const struct exchange *ex)
+{
+    return ex->response.framing == RESPONSE_LENGTH && ex->response.content_length <= (int64_t)LIMIT_STREAM_BUFFER;
+}
+
 /* A final head is here; `rest` is what followed it. */
 static void head_done(struct exchange *ex, struct str head, struct str rest)
 {
@@ -412,7 +418,6 @@ static void head_done(struct exchange *ex, struct str head, struct str rest)
         answer_whole(ex, (struct str){rest.p, n});
         return;
     }
-    bool small = ex->response.framing == RESPONSE_LENGTH && ex->response.content_length <= (int64_t)LIMIT_STREAM_BUFFER;
     enum pp_result rc = take_body(ex, &rest);
     if (rc == PP_END) {
         body_done(ex, rest.n);
@@ -420,12 +425,23 @@ static void head_done(struct exchange *ex, struct str head, struct str rest)
     } else if (rc != PP_OK || keep_head(ex, head) != PP_OK) {
         failed(ex, rc == PP_INVALID || rc == PP_LIMIT ? REFUSAL_PROTOCOL : REFUSAL_INTERNAL, false,
                "the answer's body is malformed");
-    } else if (small) {
+    } else if (goes_out_whole(ex) || !ex->body_complete) {
         exchange_enter(ex, EXCHANGE_COLLECTING);
     } else {
         exchange_enter(ex, EXCHANGE_RELAYING);
         answer_stream(ex);
     }
+}
+
+/* A server may answer while it still reads, but libmicrohttpd takes no more of a body once an answer is given. */
+void attempt_request_complete(struct exchange *ex)
+{
+    if (!goes_out_whole(ex)) {
+        exchange_enter(ex, EXCHANGE_RELAYING);
+        answer_stream(ex);
+    }
+    if (ex->state == EXCHANGE_COLLECTING || ex->state == EXCHANGE_RELAYING)
+        attempt_more_body(ex);
 }
 
 /* The peer answered 101 to a WebSocket handshake, or without having been asked. */
@@ -513,7 +529,10 @@ static void ended(struct exchange *ex, bool orderly)
     if (in_body && orderly && body_reader_eof(&ex->reader) == PP_END) {
         ex->response.keep_alive = false;
         body_done(ex, 0);
-        server_wake(ex->request);
+        if (ex->state == EXCHANGE_RELAYING)
+            server_wake(ex->request);
+        else
+            answer_whole(ex, buf_str(&ex->answer));
         return;
     }
     if (in_body) {

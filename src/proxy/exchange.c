@@ -190,7 +190,7 @@ static void body(void *exchange, struct str bytes)
     }
     if (ex->state == EXCHANGE_RECEIVING && buf_len(&ex->body) >= EXCHANGE_STREAM_UP && ex->attempts == 0)
         start(ex);
-    else if (ex->state == EXCHANGE_ASKING)
+    else if (ex->state == EXCHANGE_ASKING || ex->state == EXCHANGE_COLLECTING)
         attempt_more_body(ex);
 }
 
@@ -202,6 +202,8 @@ static void complete(void *exchange)
         start(ex);
     else if (ex->state == EXCHANGE_ASKING)
         attempt_more_body(ex);
+    else if (ex->state == EXCHANGE_COLLECTING)
+        attempt_request_complete(ex);
 }
 
 static void late(void *exchange)

@@ -17,7 +17,8 @@ enum exchange_state {
     EXCHANGE_CONNECTING, /* waiting for an upstream connection */
     EXCHANGE_ASKING,     /* the request is on its way; an answer's head is awaited */
     EXCHANGE_PAUSING,    /* waiting before a retry */
-    EXCHANGE_COLLECTING, /* a small answer is coming in and will go out in one piece */
+    EXCHANGE_COLLECTING, /* a small answer is coming in and will go out in one piece; or any answer that began before
+                            the client's request was complete, which is held until then */
     EXCHANGE_RELAYING,   /* a large or unbounded answer is streamed to the client */
     EXCHANGE_UPGRADING,  /* upstream said 101; the client is being told */
     EXCHANGE_ANSWERED    /* the whole answer was handed to the server */
@@ -102,6 +103,8 @@ void exchange_dispose(struct exchange *ex);
 void attempt_start(struct exchange *ex, bool fresh);
 /* More of the client's body is there to be sent. */
 void attempt_more_body(struct exchange *ex);
+/* The client's request is complete while its answer is held: the answer may go out now. */
+void attempt_request_complete(struct exchange *ex);
 /* There is room in `answer` again. */
 void attempt_resume(struct exchange *ex);
 /* Lets go of the connection or of waiting for one; the connection is closed unless `reusable`. */
