@@ -387,8 +387,8 @@ enum pp_result server_reply(struct server_request *r, const struct server_reply 
     if (response == NULL)
         return PP_NOMEM;
     enum pp_result rc = add_lines(response, r, reply);
-    /* Of a 304 without a length libmicrohttpd would make a chunked answer, its last chunk included. */
-    if (rc == PP_OK && reply->status == 304 && reply->length < 0 &&
+    /* Of a bodiless answer without a length libmicrohttpd would make a chunked one, its last chunk included. */
+    if (rc == PP_OK && reply->bodiless && reply->length < 0 &&
         MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END) != MHD_YES)
         rc = PP_NOMEM;
     if (rc != PP_OK) {

@@ -96,6 +96,7 @@ struct server_reply {
     bool stream;                       /* the body comes by handlers.read */
     int64_t length;                    /* of a streamed body, -1 unknown; with HEAD and 304: what Content-Length says,
                                           -1: none is sent */
+    bool bodiless;                     /* to HEAD, or a 304: `length` is told, and no body comes */
     bool close;                        /* close the connection afterwards */
 };
 

@@ -81,6 +81,7 @@ void answer_whole(struct exchange *ex, struct str body)
     ex->bytes_out = body.n;
     if (ex->admission.head || ex->status == 304) { /* no body, but its length is told if upstream told it */
         reply.stream = true;
+        reply.bodiless = true;
         reply.length = ex->response.content_length;
     }
     exchange_enter(ex, EXCHANGE_ANSWERED);

@@ -91,7 +91,8 @@ def daemon(tmp_path, vault, token, certs):
 
     def start(upstream=None, environments=None, settings=None, process=None, **keys):
         if environments is None:
-            keys.setdefault("base_url", upstream.url)
+            if upstream is not None:
+                keys.setdefault("base_url", upstream.url)
             keys.setdefault("token_file", [token])
             if keys["base_url"].startswith("https"):
                 keys["tls"] = {"ca_file": f"{certs}/ca.crt", **keys.get("tls", {})}

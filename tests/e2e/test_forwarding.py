@@ -82,7 +82,6 @@ DROPPED = [
     "Authorization: Bearer client-own",
     "authorization: Basic eDp5",
     "AUTHORIZATION: x",
-    "Authorization_: x",
     "Proxy-Authorization: Basic eDp5",
     "Proxy-Connection: keep-alive",
     "Keep-Alive: timeout=5",
@@ -91,7 +90,6 @@ DROPPED = [
     "Upgrade: h2c",
     "HTTP2-Settings: AAMAAABkAAQAAP__",
     "Via: 1.0 somebody",
-    "Host_: evil",
     "Content_Length: 7",
     "Transfer_Encoding: chunked",
     "Proxy_Authorization: x",
@@ -109,9 +107,9 @@ def test_headers_that_never_travel(daemon, raw_upstream, token, line):
     assert seen.field(b"Authorization") == f"Bearer {token}".encode()
     if name == b"via":
         assert seen.field(b"Via").endswith(b"proofproxy")
-    elif name not in (b"authorization", b"authorization_", b"host_"):
+    elif name != b"authorization":
         assert name not in seen.names()
-    assert b"client-own" not in seen.head and b"evil" not in seen.head
+    assert b"client-own" not in seen.head
 
 
 @pytest.mark.parametrize("named", ["Authorization", "Host", "X-Mine", "authorization, x-mine", "close, X-Mine", "Via",
@@ -264,16 +262,30 @@ def test_head_keeps_the_length_and_has_no_body(daemon, raw_upstream):
             assert response.field("Content-Length") == "12345" and response.field("X-A") == "b"
 
 
+def test_head_of_an_answer_without_a_length(daemon, raw_upstream):
+    upstream = raw_upstream(automatic=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: b\r\n\r\n")
+    running = daemon(upstream)
+    for _ in range(3):
+        with running.client() as client:
+            response = passed(client.get("/widget/a", method="HEAD"))
+            assert response.field("Content-Length") is None and response.field("X-A") == "b"
+            assert response.field("Connection") == "close" and client.at_end()
+
+
 @pytest.mark.parametrize("status,line", [(204, b""), (304, b""), (304, b"Content-Length: 77\r\n"),
                                          (304, b"ETag: \"x\"\r\n")])
 def test_answers_without_a_body(daemon, raw_upstream, status, line):
     upstream = raw_upstream(automatic=b"HTTP/1.1 %d X\r\n%s\r\n" % (status, line))
-    with daemon(upstream).client() as client:
-        for _ in range(3):
-            response = passed(client.get("/widget/a"), status)
-            if status == 204:
-                assert response.field("Content-Length") is None and response.field("Transfer-Encoding") is None
-    assert len(upstream.connections) >= 1
+    running = daemon(upstream)
+    client = running.client()
+    for _ in range(3):
+        response = passed(client.get("/widget/a"), status)
+        assert response.field("Transfer-Encoding") is None
+        assert response.field("Content-Length") == ("77" if b"77" in line else None)
+        if response.field("Connection") == "close":
+            assert client.at_end()
+            client = running.client()
+    client.close()
 
 
 def test_205_with_a_zero_length(daemon, raw_upstream):
@@ -421,4 +433,4 @@ def test_the_access_log_tells_each_exchange_without_its_query(daemon, fake, vaul
     passed(running.get(f"/widget/transactions/x?{query}"), 404)
     refused(running.get("/nowhere"), 404)
     running.wait_log("404", "GET", "/widget/transactions/x")
-    running.wait_log("404", "GET", "proxy_", "no")
+    running.wait_log("404", "GET", "/nowhere", "refused")

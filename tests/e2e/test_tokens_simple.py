@@ -17,7 +17,8 @@ def test_the_token_is_attached(daemon, fake, token):
 
 
 @pytest.mark.parametrize("method,body,status", [("GET", None, 404), ("HEAD", None, 404), ("POST", SESSION, 200),
-                                                ("DELETE", None, 404), ("PUT", b"x" * 200000, 404)])
+                                                ("DELETE", None, 404), ("PUT", b"x" * 200000, 404)],
+                         ids=["GET", "HEAD", "POST", "DELETE", "PUT"])
 def test_a_401_is_replayed_with_the_next_token(daemon, fakeproof, vault, method, body, status):
     fresh, old = vault.token("new"), vault.token("old")
     fake = fakeproof([old])

@@ -54,9 +54,17 @@ def test_tls_12_is_enough_unless_13_is_asked_for(daemon, raw_upstream, certs):
 
 
 def test_a_plain_server_behind_https(daemon, raw_upstream):
-    upstream = raw_upstream(tls=False, automatic=OK)
+    seen = []
+
+    def answer_in_clear(sock):
+        seen.append(sock.recv(65536))
+        sock.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        sock.close()
+        return False
+
+    upstream = raw_upstream(tls=False, on_connect=answer_in_clear)
     refused(daemon(base_url=f"https://127.0.0.1:{upstream.port}").get("/widget/a"), 502, "proxy_tls_failed")
-    assert not any(b"Bearer" in c.received for c in upstream.connections)
+    assert seen and not any(b"Bearer" in data for data in seen)
 
 
 def test_a_server_that_closes_in_the_handshake(daemon, raw_upstream):
@@ -197,7 +205,10 @@ def test_a_malformed_answer_is_a_502_and_not_a_guess(daemon, raw_upstream, name)
             # The head was already on its way when the fault showed: then the client's answer is cut.
             assert not response.complete
         elif not (streaming and response is None):
-            refused(response, 502, "proxy_protocol_error", sent="yes")
+            # After interim answers alone it is not known what became of the request.
+            sent = response.json["sent"]
+            assert sent == "yes" or sent == "maybe" and name in ("interim-flood", "101-unasked")
+            refused(response, 502, "proxy_protocol_error", sent=sent)
         assert b"evil" not in (response.body if response else b"")
     # The connection it came over is not used again.
     with running.client() as client:

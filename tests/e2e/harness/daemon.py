@@ -82,7 +82,8 @@ class Daemon:
         self.reservations = []
         self.addresses = {}
         self.environments = {name: self._complete(name, dict(keys)) for name, keys in environments.items()}
-        self.settings = {"drain_timeout": "10s", **(settings or {})}
+        self.settings = {"drain_timeout": "10s", "admin": {"listen": [f"unix:{directory}/admin.sock"]},
+                         **(settings or {})}
         self.config_file = directory / "proofproxy.conf"
         self.write_config(text)
         self.notices = Notices(directory / "notify")
