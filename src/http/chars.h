@@ -17,6 +17,9 @@ enum chars_class {
 
 extern const unsigned char chars_table[256];
 
+/* Lower case for A-Z, `-` for `_`, every other byte itself: header names that some server takes for the same. */
+extern const unsigned char chars_fold[256];
+
 static inline bool chars_is(char c, unsigned classes)
 {
     return (chars_table[(unsigned char)c] & classes) != 0;

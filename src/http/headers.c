@@ -67,11 +67,9 @@ static const unsigned char traits_of[] = {
     [HEADER_VIA] = CONTROLLED,
 };
 
-static char folded(char c)
+static inline char folded(char c)
 {
-    if (c >= 'A' && c <= 'Z')
-        return (char)(c + 32);
-    return c == '_' ? '-' : c;
+    return (char)chars_fold[(unsigned char)c];
 }
 
 /* `lower` is one of ours: lower case with dashes. */

@@ -92,6 +92,13 @@ static const struct row rows[] = {
     {GET("Host: localhost:123456\n"), REFUSAL_HOST},
     {GET("Host: localhost:+80\n"), REFUSAL_HOST},
     {GET("Host: localhost:80:80\n"), REFUSAL_HOST},
+    {GET("Host: localhost:8a\n"), REFUSAL_HOST},
+    {GET("Host: localhost:8:\n"), REFUSAL_HOST},
+    {GET("Host: localhost:8/\n"), REFUSAL_HOST},
+    {GET("Host: localhost:00080\n"), REFUSAL_NONE},
+    {GET("Host: localhost:000080\n"), REFUSAL_HOST},
+    {GET("Host: localhost8080\n"), REFUSAL_HOST},
+    {GET("Host: [::1]8080\n"), REFUSAL_HOST},
     {GET("Host: localhost:80@evil.example\n"), REFUSAL_HOST},
     {GET("Host: evil.example@localhost\n"), REFUSAL_HOST},
     {GET("Host: localhost, evil.example\n"), REFUSAL_HOST},
@@ -128,6 +135,7 @@ static const struct row rows[] = {
     {GET(LOCAL "Origin: null\n"), REFUSAL_ORIGIN},
     {GET(LOCAL "Origin:\n"), REFUSAL_ORIGIN},
     {GET(LOCAL "Origin: https://shop.example\nORIGIN: https://evil.example\n"), REFUSAL_ORIGIN},
+    {GET(LOCAL "Origin: https://evil.example\nOrigin: https://shop.example\n"), REFUSAL_ORIGIN},
     {GET(LOCAL "Origin: https://shop.example https://evil.example\n"), REFUSAL_ORIGIN},
     {GET(LOCAL "Sec-Fetch-Site: none\n"), REFUSAL_NONE},
     {GET(LOCAL "Sec-Fetch-Site: same-origin\n"), REFUSAL_NONE},
@@ -136,6 +144,7 @@ static const struct row rows[] = {
     {GET(LOCAL "Sec-Fetch-Site:\n"), REFUSAL_ORIGIN},
     {GET(LOCAL "sec-fetch-site: NONE\n"), REFUSAL_ORIGIN},
     {GET(LOCAL "Sec-Fetch-Site: none\nSec-Fetch-Site: cross-site\n"), REFUSAL_ORIGIN},
+    {GET(LOCAL "Sec-Fetch-Site: cross-site\nSec-Fetch-Site: none\n"), REFUSAL_ORIGIN},
     {GET(LOCAL "Sec-Fetch-Site: cross-site\nOrigin: https://shop.example\n"), REFUSAL_ORIGIN},
     {GET(LOCAL "Sec-Fetch-Mode: cors\nSec-Fetch-Dest: empty\n"), REFUSAL_NONE},
     {WS(LOCAL "Upgrade: websocket\n" UPGRADE_REST "Origin: https://evil.example\n"), REFUSAL_ORIGIN},
@@ -247,6 +256,7 @@ static const struct row rows[] = {
     {POST(LOCAL "Content-Length: 5\nExpect:\n"), REFUSAL_EXPECT},
     {POST(LOCAL "Content-Length: 5\nExpect: 100-continue, x\n"), REFUSAL_EXPECT},
     {POST(LOCAL "Content-Length: 5\nExpect: 100-continue\nExpect: x\n"), REFUSAL_EXPECT},
+    {POST(LOCAL "Content-Length: 5\nExpect: x\nExpect: 100-continue\n"), REFUSAL_EXPECT},
     {"POST", "/widget/a", "HTTP/1.0", LOCAL "Expect: x\n", REFUSAL_NONE},
     /* upgrade */
     {WS(LOCAL "Upgrade: websocket\n" UPGRADE_REST), REFUSAL_NONE},
@@ -263,6 +273,8 @@ static const struct row rows[] = {
     {WS(LOCAL "Upgrade: websocket, h2c\n" UPGRADE_REST), REFUSAL_UPGRADE},
     {WS(LOCAL "Upgrade: h2c, websocket\n" UPGRADE_REST), REFUSAL_UPGRADE},
     {WS(LOCAL "Upgrade: h2c\nUpgrade: websocket\n" UPGRADE_REST), REFUSAL_UPGRADE},
+    {WS(LOCAL "Upgrade: websocket\nUpgrade: h2c\n" UPGRADE_REST), REFUSAL_UPGRADE},
+    {WS(LOCAL "Upgrade: websocket\n" UPGRADE_REST "Connection: keep-alive\n"), REFUSAL_NONE},
     {WS(LOCAL "Upgrade: websocket\nSec-WebSocket-Key: " KEY "\nSec-WebSocket-Version: 13\n"), REFUSAL_UPGRADE},
     {WS(LOCAL "Upgrade: websocket\nConnection: keep-alive\nSec-WebSocket-Key: " KEY "\nSec-WebSocket-Version: 13\n"),
      REFUSAL_UPGRADE},
@@ -404,7 +416,9 @@ START_TEST(required_header)
     for (size_t i = 0; i < sizeof guarded / sizeof guarded[0]; i++) {
         ck_assert_msg(check_request(&policy, &guarded[i], false, &out) == guarded[i].refusal, "row %zu", i);
         if (out.refusal != REFUSAL_NONE) {
-            ck_assert_ptr_nonnull(strstr(out.detail, "X-Guard"));
+            bool absent = strstr(guarded[i].lines, "X-Guard:") == NULL && strstr(guarded[i].lines, "x-guard:") == NULL;
+            ck_assert_ptr_nonnull(strstr(out.detail, "The header X-Guard "));
+            ck_assert((strstr(out.detail, "is missing") != NULL) == absent);
             ck_assert_ptr_null(strstr(out.detail, "yes"));
         }
     }
@@ -450,6 +464,10 @@ START_TEST(what_is_admitted)
     static const struct row chunked = {POST(LOCAL "Transfer-Encoding: chunked\n"), REFUSAL_NONE};
     ck_assert_int_eq(check_request(&policy, &chunked, false, &out), REFUSAL_NONE);
     ck_assert_int_eq(out.framing, BODY_CHUNKED);
+
+    static const struct row one = {POST(LOCAL "Content-Length: 1\n"), REFUSAL_NONE};
+    ck_assert_int_eq(check_request(&policy, &one, false, &out), REFUSAL_NONE);
+    ck_assert(out.framing == BODY_LENGTH && out.content_length == 1);
 
     static const struct row empty = {POST(LOCAL "Content-Length: 0\n"), REFUSAL_NONE};
     ck_assert_int_eq(check_request(&policy, &empty, false, &out), REFUSAL_NONE);

@@ -28,6 +28,8 @@ START_TEST(character_classes)
         ck_assert_msg(chars_is((char)c, CHARS_QUERY) == query, "query %02x", c);
         ck_assert_msg(chars_is((char)c, CHARS_DIGIT) == (c >= '0' && c <= '9'), "digit %02x", c);
         ck_assert_msg(chars_is((char)c, CHARS_BASE64) == base64, "base64 %02x", c);
+        int fold = c >= 'A' && c <= 'Z' ? c + 32 : c == '_' ? '-' : c;
+        ck_assert_msg(chars_fold[c] == fold, "fold %02x", c);
         char text[2] = {(char)c, 0}, *end;
         long hex = strtol(text, &end, 16);
         bool is_hex = c != 0 && strchr("0123456789abcdefABCDEF", c) != NULL;

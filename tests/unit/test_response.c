@@ -479,6 +479,32 @@ START_TEST(bodies_in_every_split)
 }
 END_TEST
 
+/* PP_OK is progress; without input there is none. */
+START_TEST(no_input_is_no_progress)
+{
+    static const struct {
+        enum response_framing framing;
+        enum pp_result empty;
+    } rows[] = {{RESPONSE_CHUNKED, PP_AGAIN},
+                {RESPONSE_LENGTH, PP_AGAIN},
+                {RESPONSE_UNTIL_CLOSE, PP_AGAIN},
+                {RESPONSE_NO_BODY, PP_END}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct body_reader r;
+        body_reader_init(&r, rows[i].framing, 9);
+        struct str none = STR_NONE, some = STR("5\r\nhe"), data;
+        ck_assert_int_eq(body_reader_next(&r, &none, &data), rows[i].empty);
+        ck_assert_uint_eq(data.n, 0);
+        if (rows[i].framing == RESPONSE_NO_BODY)
+            continue;
+        ck_assert_int_eq(body_reader_next(&r, &some, &data), PP_OK);
+        ck_assert_uint_eq(some.n, 0);
+        ck_assert_int_eq(body_reader_next(&r, &some, &data), rows[i].empty);
+        ck_assert_uint_eq(data.n, 0);
+    }
+}
+END_TEST
+
 /* `unit` repeated `count` times between `front` and `back`, read in one piece. */
 static enum pp_result read_repeated(const char *front, const char *unit, size_t count, const char *back)
 {
@@ -522,6 +548,7 @@ int main(void)
     tcase_add_test(tests, size_limit);
     tcase_add_test(tests, header_limit);
     tcase_add_loop_test(tests, bodies_in_every_split, 0, sizeof bodies / sizeof bodies[0]);
+    tcase_add_test(tests, no_input_is_no_progress);
     tcase_add_test(tests, chunk_limits);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
