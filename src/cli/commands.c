@@ -10,6 +10,8 @@ const struct cli_command cli_commands[] = {
      "print the effective config, secrets as fingerprints, or what every key is"},
     {"status", cli_status, "[--json] [--admin ADDRESS]",
      "ask the running daemon: environments, tokens and verdicts, upstream, last reload"},
+    {"doctor", cli_doctor, "[ENV] [--json] [--admin ADDRESS]",
+     "try every part of the way to Proof from this host, and say what to do"},
     {"reload", cli_reload, "[--json] [--admin ADDRESS]", "ask the daemon to reload, and wait for its verdict"},
     {"wait", cli_wait, "[--max 30s] [--admin ADDRESS]", "wait until the daemon is ready"},
     {NULL, NULL, NULL, NULL},

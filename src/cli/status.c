@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #define TIMEOUT 10000 /* ms */
@@ -28,7 +29,9 @@ static int64_t moment_of(json_t *object, const char *key)
 {
     struct tm t = {0};
     const char *rest = strptime(text_of(object, key), "%Y-%m-%dT%H:%M:%S", &t);
-    return rest == NULL ? 0 : (int64_t)timegm(&t) * 1000;
+    if (rest == NULL)
+        return 0;
+    return (int64_t)timegm(&t) * 1000 + (rest[0] == '.' ? strtol(rest + 1, NULL, 10) : 0); /* always three digits */
 }
 
 static void print_ago(int64_t now, int64_t when, const char *otherwise)
