@@ -125,3 +125,8 @@ unsigned crypto_jitter(unsigned bound)
     uint64_t number = (state * UINT64_C(2685821657736338717)) >> 32;
     return (unsigned)((number * bound) >> 32);
 }
+
+const char *crypto_library_version(void)
+{
+    return OpenSSL_version(OPENSSL_VERSION_STRING);
+}

@@ -40,4 +40,7 @@ enum pp_result crypto_random(void *out, size_t n) PP_MUST_CHECK;
 /* Cheap jitter, not for secrets: a number from 0 to bound - 1 (0 when bound is 0). Thread-local state. */
 unsigned crypto_jitter(unsigned bound);
 
+/* "3.0.17": of the OpenSSL in use. */
+const char *crypto_library_version(void);
+
 #endif

@@ -2,7 +2,10 @@
 #include "cli/cli.h"
 
 #include "config.h"
+#include "base/crypto.h"
 #include "config/loader.h"
+#include "net/connect.h"
+#include "net/server.h"
 
 #include <jansson.h>
 
@@ -16,6 +19,9 @@ static const struct {
 } libraries[] = {
     {"jansson", jansson_version_str},
     {"libconfig", loader_library_version},
+    {"libcurl", connect_library_version},
+    {"libmicrohttpd", server_library_version},
+    {"openssl", crypto_library_version},
 };
 
 void cli_print_version(void)

@@ -453,3 +453,8 @@ void connector_free(struct connector **connector)
     else
         free(c);
 }
+
+const char *connect_library_version(void)
+{
+    return curl_version_info(CURLVERSION_NOW)->version;
+}

@@ -34,4 +34,7 @@ void connect_cancel(struct connect_attempt *a);
 /* What an attempt under way is waiting for, for the log: "name lookup" or "TCP" or "egress proxy". */
 const char *connect_phase(const struct connect_attempt *a);
 
+/* "7.88.1": of the libcurl in use. */
+const char *connect_library_version(void);
+
 #endif

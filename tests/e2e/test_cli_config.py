@@ -196,7 +196,8 @@ def test_version_names_the_libraries():
     done = proofproxy("-V")
     assert done.returncode == 0
     assert done.stdout.splitlines()[0] == f"proofproxy {(ROOT / 'VERSION').read_text().strip()}"
-    assert re.search(r"^jansson \d", done.stdout, re.M) and re.search(r"^libconfig \d", done.stdout, re.M)
+    for library in ("jansson", "libconfig", "libcurl", "libmicrohttpd", "openssl"):
+        assert re.search(rf"^{library} \d+\.\d+", done.stdout, re.M), library
     assert proofproxy("--version").stdout == done.stdout
 
 
