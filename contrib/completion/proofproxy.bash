@@ -53,7 +53,7 @@ _proofproxy() {
     case $command:$sub in
     :) offer='run check config status doctor token reload wait -c --config -V --version -h --help' ;;
     config:) offer='--json --keys' ;;
-    status:) offer='--json' ;;
+    check: | status:) offer='--json' ;;
     doctor:)
         offer='--json'
         [ -n "$environment" ] || offer="$offer $(_proofproxy_environments "$config")"

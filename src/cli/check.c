@@ -5,6 +5,7 @@
 #include "token/file.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,9 +43,52 @@ static void check_ca_file(const struct config *config, const struct environment_
                         strerror(errno));
 }
 
+/* One line "FILE:LINE: KEY: message" as an object; KEY is "" where the fault is the file's. NULL: out of memory. */
+static json_t *problem_to_json(struct str line, struct str file)
+{
+    int64_t number = 0;
+    size_t at = file.n + 1; /* behind the colon */
+
+    for (; at < line.n && line.p[at] >= '0' && line.p[at] <= '9'; at++)
+        number = number * 10 + (line.p[at] - '0');
+    struct str rest = at + 2 <= line.n ? (struct str){line.p + at + 2, line.n - at - 2} : STR_NONE;
+    const char *end = rest.n == 0 ? NULL : memmem(rest.p, rest.n, ": ", 2);
+    struct str key = {rest.p, end == NULL ? 0 : (size_t)(end - rest.p)};
+    if (key.n > 0 && memchr(key.p, ' ', key.n) != NULL) /* a sentence, not a key */
+        key.n = 0;
+    if (key.n > 0)
+        rest = (struct str){end + 2, rest.n - key.n - 2};
+    return json_pack("{s:s%, s:I, s:s%, s:s%}", "file", file.p, file.n, "line", (json_int_t)number, "key",
+                     key.n == 0 ? "" : key.p, key.n, "message", rest.n == 0 ? "" : rest.p, rest.n);
+}
+
+/* {"ok": ..., "problems": [...]} on standard output. */
+static enum pp_result print_json(const char *path, const struct config_problems *problems)
+{
+    struct str rest = buf_str(&problems->text);
+    json_t *list = json_array();
+
+    while (list != NULL && rest.n > 0) {
+        size_t n = (size_t)((const char *)memchr(rest.p, '\n', rest.n) - rest.p);
+        if (json_array_append_new(list, problem_to_json((struct str){rest.p, n}, str_of(path))) != 0) {
+            json_decref(list);
+            return PP_NOMEM;
+        }
+        rest = (struct str){rest.p + n + 1, rest.n - n - 1};
+    }
+    json_t *root = json_pack("{s:b, s:o}", "ok", problems->count == 0, "problems", list);
+    if (root == NULL)
+        return PP_NOMEM;
+    (void)json_dumpf(root, stdout, JSON_INDENT(2) | JSON_SORT_KEYS); /* a failed write shows at the end of cli_main */
+    (void)putchar('\n');
+    json_decref(root);
+    return PP_OK;
+}
+
 int cli_check(struct cli_context *context, int argc, char **argv)
 {
-    static const struct cli_option options[] = {{NULL, NULL, NULL}};
+    bool json = false;
+    const struct cli_option options[] = {{"--json", &json, NULL}, {NULL, NULL, NULL}};
     struct config_problems problems;
     struct config *config = NULL;
     int count = 0;
@@ -62,9 +106,14 @@ int cli_check(struct cli_context *context, int argc, char **argv)
     if (problems.count > 0)
         status = rc == PP_NOMEM ? CLI_FAILURE : CLI_CONFIG;
     struct str lines = buf_str(&problems.text);
-    (void)fwrite(lines.p, 1, lines.n, stderr);
-    if (problems.count == 0)
-        (void)printf("%s: no problem found\n", context->config_path);
+    if (!json) {
+        (void)fwrite(lines.p, 1, lines.n, stderr);
+        if (problems.count == 0)
+            (void)printf("%s: no problem found\n", context->config_path);
+    } else if (print_json(context->config_path, &problems) != PP_OK) {
+        cli_error(context, "out of memory");
+        status = CLI_FAILURE;
+    }
     config_problems_free(&problems);
     config_unref(&config);
     return status;

@@ -5,7 +5,7 @@
 
 const struct cli_command cli_commands[] = {
     {"run", cli_run, "", "run the daemon in the foreground (also without a command)"},
-    {"check", cli_check, "", "check the config and the token files, open nothing"},
+    {"check", cli_check, "[--json]", "check the config and the token files, open nothing"},
     {"config", cli_config, "[--json | --keys]",
      "print the effective config, secrets as fingerprints, or what every key is"},
     {"status", cli_status, "[--json] [--admin ADDRESS]",

@@ -17,10 +17,8 @@ static const struct {
     const char *name;
     const char *(*version)(void);
 } libraries[] = {
-    {"jansson", jansson_version_str},
-    {"libconfig", loader_library_version},
-    {"libcurl", connect_library_version},
-    {"libmicrohttpd", server_library_version},
+    {"jansson", jansson_version_str},     {"libconfig", loader_library_version},
+    {"libcurl", connect_library_version}, {"libmicrohttpd", server_library_version},
     {"openssl", crypto_library_version},
 };
 

@@ -128,6 +128,21 @@ def test_check_reads_the_token_files(config, tmp_path):
     assert proofproxy("check", "-c", path).returncode == 78
 
 
+def test_check_as_json(config, tmp_path):
+    path = config()
+    done = proofproxy("check", "--json", "-c", path)
+    assert done.returncode == 0 and json.loads(done.stdout) == {"ok": True, "problems": []}
+    (tmp_path / "production.token").unlink()
+    done = proofproxy("check", "--json", "-c", config(max_body='"2t"'))
+    assert done.returncode == 78 and done.stderr == ""
+    assert json.loads(done.stdout) == {"ok": False, "problems": [
+        {"file": str(path), "line": 6, "key": "environments.production.max_body",
+         "message": '"2t": expected a size such as 4096, "64k" or "1m"'}]}
+    (missing,) = json.loads(proofproxy("check", "--json", "-c", "/missing.conf").stdout)["problems"]
+    assert (missing["file"], missing["line"], missing["key"]) == ("/missing.conf", 0, "")
+    assert missing["message"].startswith("there is no such file: ")
+
+
 def test_check_finds_a_missing_ca_file(config, tmp_path):
     done = proofproxy("check", "-c", config(tls=f'{{ ca_file = "{tmp_path}/ca.pem"; }}'))
     assert done.returncode == 78
