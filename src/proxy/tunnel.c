@@ -379,6 +379,11 @@ size_t tunnel_set_count(const struct tunnel_set *s)
     return s->count;
 }
 
+struct tunnel *tunnel_newest(const struct tunnel_set *s)
+{
+    return s->tunnels;
+}
+
 void tunnel_set_drain(struct tunnel_set *s, msec spread)
 {
     msec now = clock_now();

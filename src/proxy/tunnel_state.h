@@ -94,6 +94,8 @@ struct tunnel {
 void tunnel_end(struct tunnel *t, bool reset);
 /* Notes why it will end; the first reason stays. */
 void tunnel_because(struct tunnel *t, enum tunnel_reason reason);
+/* The one begun last, or NULL; for tests. */
+struct tunnel *tunnel_newest(const struct tunnel_set *s);
 /* Arms the timer for whatever is due first. May end the tunnel (no memory). */
 void tunnel_arm(struct tunnel *t);
 /* Runs the relay at the end of this turn, or of the next one. */
