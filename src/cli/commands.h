@@ -8,6 +8,7 @@ int cli_run(struct cli_context *context, int argc, char **argv);
 int cli_check(struct cli_context *context, int argc, char **argv);
 int cli_config(struct cli_context *context, int argc, char **argv);
 int cli_status(struct cli_context *context, int argc, char **argv);
+int cli_token(struct cli_context *context, int argc, char **argv);
 int cli_reload(struct cli_context *context, int argc, char **argv);
 int cli_doctor(struct cli_context *context, int argc, char **argv);
 int cli_wait(struct cli_context *context, int argc, char **argv);
