@@ -12,6 +12,8 @@ const struct cli_command cli_commands[] = {
      "ask the running daemon: environments, tokens and verdicts, upstream, last reload"},
     {"doctor", cli_doctor, "[ENV] [--json] [--admin ADDRESS]",
      "try every part of the way to Proof from this host, and say what to do"},
+    {"token", cli_token, "list|add|retire ENV [FINGERPRINT] [--force] [--json]",
+     "show the tokens, add a new one (from standard input), retire the oldest"},
     {"reload", cli_reload, "[--json] [--admin ADDRESS]", "ask the daemon to reload, and wait for its verdict"},
     {"wait", cli_wait, "[--max 30s] [--admin ADDRESS]", "wait until the daemon is ready"},
     {NULL, NULL, NULL, NULL},

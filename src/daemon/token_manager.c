@@ -69,15 +69,6 @@ static enum pp_result read_source(const struct environment_config *e, struct tok
     return token_file_read(e->token_path, out, NULL, problem);
 }
 
-enum pp_result token_manager_check(const struct environment_config *environment, struct problem *problem)
-{
-    struct token_set set;
-    enum pp_result rc = read_source(environment, &set, problem);
-    if (rc == PP_OK)
-        token_set_clear(&set);
-    return rc;
-}
-
 /* True if what the file says is what the store holds of it already, in the same order, with the same expiry. */
 static bool nothing_new(const struct token_store *s, const struct token_set *set)
 {

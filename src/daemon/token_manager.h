@@ -31,10 +31,6 @@ struct token_manager_road {
     struct upstream_tls *tls;
 };
 
-/* Reads the token source without applying it: for `check` and before a reload swaps anything. The problem names file,
- * line and what would be right, never a value. */
-enum pp_result token_manager_check(const struct environment_config *environment, struct problem *problem) PP_MUST_CHECK;
-
 /* Reads the token source, starts watch and probes. A missing or bad source is no failure here: the manager then holds
  * no token, says so in its state, and takes a good file up as soon as there is one (the caller decides whether that is
  * fatal at start). `config` gets a reference; `environment` is part of it. PP_NOMEM otherwise. */

@@ -1,9 +1,7 @@
 /* Fuzzes the token file's format: never more than the limits, and never a byte of the file in a problem's text. */
 #include "token/file.h"
 
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -12,15 +10,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct problem problem = {.text = ""};
     enum pp_result rc = token_file_parse((struct str){(const char *)data, size}, "f", &set, lines, &problem);
     if (rc == PP_OK) {
-        if (set.count > LIMIT_TOKENS_FILE)
-            abort();
+        FUZZ_ASSERT(set.count <= LIMIT_TOKENS_FILE);
         for (size_t i = 0; i < set.count; i++) {
             struct str line = {(const char *)data + lines[i].start, lines[i].end - lines[i].start};
-            if (lines[i].end > size || token_find(set.tokens[i], line) == SIZE_MAX)
-                abort();
+            FUZZ_ASSERT(lines[i].end <= size && token_find(set.tokens[i], line) != SIZE_MAX);
         }
-    } else if (strncmp(problem.text, "f:", 2) != 0) {
-        abort();
+    } else {
+        FUZZ_ASSERT(strncmp(problem.text, "f:", 2) == 0);
     }
     token_set_clear(&set);
     return 0;
