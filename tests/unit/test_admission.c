@@ -264,6 +264,7 @@ static const struct row rows[] = {
     {WS(LOCAL "Upgrade: websocket\n" UPGRADE_REST "Content-Length: 0\n"), REFUSAL_NONE},
     {"GET", "/v2/socket", H11, LOCAL "Upgrade: websocket\n" UPGRADE_REST, REFUSAL_NONE},
     {"GET", "/widget/a", H11, LOCAL "Upgrade: websocket\n" UPGRADE_REST, REFUSAL_UPGRADE},
+    {"GET", "/widget/", H11, LOCAL "Upgrade: websocket\n" UPGRADE_REST, REFUSAL_UPGRADE},
     {"GET", "/ws", "HTTP/1.0", LOCAL "Upgrade: websocket\n" UPGRADE_REST, REFUSAL_UPGRADE},
     {"POST", "/ws", H11, LOCAL "Upgrade: websocket\n" UPGRADE_REST, REFUSAL_UPGRADE},
     {"HEAD", "/ws", H11, LOCAL "Upgrade: websocket\n" UPGRADE_REST, REFUSAL_UPGRADE},
@@ -297,6 +298,12 @@ static const struct row rows[] = {
      REFUSAL_UPGRADE},
     {WS(LOCAL "Upgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Version: 13\n"
               "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j!Q==\n"),
+     REFUSAL_UPGRADE},
+    {WS(LOCAL "Upgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Version: 13\n"
+              "Sec-WebSocket-Key: !GhlIHNhbXBsZSBub25jZQ==\n"),
+     REFUSAL_UPGRADE},
+    {WS(LOCAL "Upgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Version: 13\n"
+              "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQA=\n"),
      REFUSAL_UPGRADE},
     {WS(LOCAL "Upgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Key: " KEY "\n"), REFUSAL_UPGRADE},
     {WS(LOCAL "Upgrade: websocket\n" UPGRADE_REST "Sec-WebSocket-Version: 13\n"), REFUSAL_UPGRADE},
@@ -438,6 +445,14 @@ START_TEST(switches)
     ck_assert(out.authorization_given);
     policy.reject_authorization = true;
     ck_assert_int_eq(check_request(&policy, &credential, false, &out), REFUSAL_AUTHORIZATION);
+
+    /* The first path listed may be the one that tunnels. */
+    static const struct row socket = {"GET", "/v2/socket", H11, LOCAL "Upgrade: websocket\n" UPGRADE_REST,
+                                      REFUSAL_NONE};
+    policy = policy_of();
+    policy.allowed_paths = &paths[2];
+    policy.allowed_paths_count = 1;
+    ck_assert_int_eq(check_request(&policy, &socket, false, &out), REFUSAL_NONE);
 
     policy = policy_of();
     policy.allowed_origins_count = policy.allowed_hosts_count = 0;

@@ -174,6 +174,31 @@ START_TEST(one_underscore_is_a_look_alike)
 }
 END_TEST
 
+/* A name without its last byte is another name, even where that byte stands behind it in memory. */
+START_TEST(identity_stops_at_the_length)
+{
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        bool exact;
+        size_t n = strlen(names[i].name);
+        bool x_forwarded = n >= 12 && strncmp(names[i].name, "X-Forwarded-", 12) == 0;
+        if (names[i].id != HEADER_OTHER && !x_forwarded)
+            ck_assert_msg(header_identify((struct str){names[i].name, n - 1}, &exact) == HEADER_OTHER, "%s",
+                          names[i].name);
+    }
+}
+END_TEST
+
+START_TEST(alike_names)
+{
+    ck_assert(header_names_alike(STR("X-Guard"), STR("x_gUARD")));
+    ck_assert(header_names_alike(STR_NONE, STR("")));
+    ck_assert(!header_names_alike(STR("X-Guard"), STR("Y-Guard")));
+    ck_assert(!header_names_alike(STR("X-Guard"), STR("X-Guarx")));
+    ck_assert(!header_names_alike(STR("X-Guard"), STR("X-Guard2")));
+    ck_assert(!header_names_alike(STR("X-Guard"), STR("X.Guard")));
+}
+END_TEST
+
 START_TEST(lookup)
 {
     struct header_list list = list_of((const char *const[]){"A", "1", "b", "2", "a", "3", "AA", "4", NULL});
@@ -218,6 +243,8 @@ START_TEST(list_members)
             list_of((const char *const[]){"Other", "close", "Connection", rows[i].value, "x", "y", NULL});
         ck_assert_msg(headers_list_has(&list, STR("connection"), str_of(rows[i].member)) == rows[i].has, "row %zu", i);
     }
+    struct header_list first = list_of((const char *const[]){"Connection", "a", "x", "y", NULL});
+    ck_assert(headers_list_has(&first, STR("Connection"), STR("a")));
     struct header_list two = list_of((const char *const[]){"Connection", "a", "CONNECTION", "b", NULL});
     ck_assert(headers_list_has(&two, STR("Connection"), STR("b")));
 }
@@ -239,6 +266,8 @@ START_TEST(hop_by_hop_marks)
         {(const char *const[]){"Keep-Alive", "5", "Proxy-Authorization", "x", "Proxy-Connection", "x", NULL}, "111"},
         {(const char *const[]){"Connection", "Authorization, Host", "Authorization", "x", "Host", "h", NULL}, "111"},
         {(const char *const[]){"Connection", "Connection", "X", "1", NULL}, "10"},
+        {(const char *const[]){"Accept", "X-A", "Via", "X-A", "X-A", "1", NULL}, "000"},
+        {(const char *const[]){"Connection", "X-B", "X-A", "X-C", "X-C", "1", "Keep-Alive", "X-C", NULL}, "1001"},
         {(const char *const[]){"Transfer_Encoding", "chunked", "Connection", "X", "X_", "1", NULL}, "010"},
         {(const char *const[]){"Connection", "x-a x-b", "x-a", "1", "x-b", "2", NULL}, "100"},
     };
@@ -311,6 +340,8 @@ int main(void)
     tcase_add_test(tests, tokens);
     tcase_add_loop_test(tests, identities, 0, sizeof names / sizeof names[0]);
     tcase_add_test(tests, one_underscore_is_a_look_alike);
+    tcase_add_test(tests, identity_stops_at_the_length);
+    tcase_add_test(tests, alike_names);
     tcase_add_test(tests, lookup);
     tcase_add_test(tests, list_members);
     tcase_add_test(tests, hop_by_hop_marks);

@@ -82,10 +82,10 @@ END_TEST
 
 START_TEST(required_header_is_stripped)
 {
-    struct header_list list = list_of(LINES("X-Guard", "yes", "x_guard", "no", "X-Guard-2", "stays"));
+    struct header_list list = list_of(LINES("X-Guard", "yes", "x_guard", "no", "X-Guard-2", "stays", "Y-Guard", "too"));
     struct request_head head = head_of(&list);
     head.require_name = STR("X-Guard");
-    check_head(&head, "GET /ws HTTP/1.1\r\nX-Guard-2: stays\r\n" END);
+    check_head(&head, "GET /ws HTTP/1.1\r\nX-Guard-2: stays\r\nY-Guard: too\r\n" END);
 }
 END_TEST
 
@@ -219,6 +219,31 @@ START_TEST(limit_is_exact)
 }
 END_TEST
 
+START_TEST(limit_is_exact_with_everything)
+{
+    struct header_list list = list_of(LINES("Accept", "x", "Sec-WebSocket-Key", "k"));
+    for (int chunked = 0; chunked < 2; chunked++) {
+        struct request_head head = head_of(&list);
+        head.prefix = STR("/base");
+        head.origin = STR("https://shop.example");
+        head.websocket = true;
+        head.framing = chunked ? BODY_CHUNKED : BODY_LENGTH;
+        head.content_length = 1234567;
+        struct buf out;
+        buf_init(&out, 65536);
+        ck_assert_int_eq(request_write_head(&out, &head), PP_OK);
+        size_t size = buf_len(&out);
+        buf_wipe(&out);
+        buf_init(&out, size);
+        ck_assert_int_eq(request_write_head(&out, &head), PP_OK);
+        buf_wipe(&out);
+        buf_init(&out, size - 1);
+        ck_assert_int_eq(request_write_head(&out, &head), PP_LIMIT);
+        buf_wipe(&out);
+    }
+}
+END_TEST
+
 START_TEST(chunk_prefixes)
 {
     static const struct {
@@ -253,6 +278,7 @@ int main(void)
     tcase_add_test(tests, prefix_origin_and_websocket);
     tcase_add_test(tests, nothing_is_injected);
     tcase_add_test(tests, limit_is_exact);
+    tcase_add_test(tests, limit_is_exact_with_everything);
     tcase_add_test(tests, chunk_prefixes);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

@@ -50,6 +50,8 @@ static const struct {
     {STR(OK "Content-Length: 1\r\nX-Connection: close\r\n\r\n"), false, 200, L, 1, true, 2},
     {STR(OK "Content_Length: 7\r\nContent-Length: 1\r\n\r\n"), false, 200, L, 1, true, 2},
     {STR(OK "Transfer_Encoding: gzip\r\nContent-Length: 1\r\n\r\n"), false, 200, L, 1, true, 2},
+    {STR(OK "Content-Length: 1\r\nConnection: close, other\r\n\r\n"), false, 200, L, 1, false, 2},
+    {STR("HTTP/1.0 200 OK\r\nContent-Length: 1\r\nConnection: keep-alive, other\r\n\r\n"), false, 200, L, 1, true, 2},
     {STR("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n"), false, 200, L, 1, false, 1},
     {STR("HTTP/1.0 200 OK\r\nContent-Length: 1\r\nConnection: Keep-Alive\r\n\r\n"), false, 200, L, 1, true, 2},
     {STR("HTTP/1.0 200 OK\r\nContent-Length: 1\r\nConnection: keep-alive, close\r\n\r\n"), false, 200, L, 1, false, 2},
@@ -218,6 +220,7 @@ static const struct str bad[] = {
     STR("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
     STR("HTTP/1.0 100 Continue\r\n\r\n"),
     STR("HTTP/1.0 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"),
+    STR("HTTP/1.1 204 No Content\r\nContent-Length: 1\r\n\r\n"),
     STR("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"),
     STR("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n"),
     STR("HTTP/1.1 100 Continue\r\nContent-Length: 5\r\n\r\n"),
@@ -285,6 +288,8 @@ START_TEST(keep_alive_timeouts)
         {"X: timeout=5", ""},
         {"Keep_Alive: timeout=5", ""},
         {"Keep-Alive: max=1\r\nkeep-alive: timeout=6", "6"},
+        {"Keep-Alive: timeout=7\r\nkeep-alive: timeout=6", "7"},
+        {"X: 1\r\nContent-Type: timeout=8", ""},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char text[256];
