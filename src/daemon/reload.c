@@ -93,30 +93,34 @@ no_memory:
     return PP_NOMEM;
 }
 
-/* The default admin socket is a convenience: without its folder, which systemd makes (RuntimeDirectory=), it is made.
- */
-static void make_default_admin_directory(const struct config *config)
+/* The default admin socket is a convenience: its folder, which systemd makes (RuntimeDirectory=), is made if it is
+ * missing, and a daemon that cannot have it (another one does, or it may not write there) runs without. One that was
+ * asked for is a must. */
+static bool admin_is_default(const struct config *config)
 {
-    for (size_t i = 0; i < config->admin_listen.count; i++) {
-        const struct listen_address *a = &config->admin_listen.items[i];
-        if (a->kind == LISTEN_UNIX && strcmp(a->path, ADMIN_DEFAULT_PATH) == 0)
-            if (mkdir(ADMIN_DEFAULT_DIR, 0755) == 0)
-                (void)chmod(ADMIN_DEFAULT_DIR, 0755); /* whatever the umask */
-    }
+    return config->admin_listen.count == 1 && config->admin_listen.items[0].kind == LISTEN_UNIX &&
+           strcmp(config->admin_listen.items[0].path, ADMIN_DEFAULT_PATH) == 0;
 }
 
 static enum pp_result open_listeners(struct daemon *d, struct generation *g, struct buf *problems)
 {
     struct listener_request requests[LIMIT_ENVIRONMENTS + 1];
     const struct config *c = g->config;
-    struct problem problem = {0};
+    struct problem problem = {0}, admin_problem = {0};
     size_t n = 0;
     requests[n++] = (struct listener_request){ADMIN_OWNER, &c->admin_listen, &c->admin_access};
     for (size_t i = 0; i < c->environment_count; i++)
         requests[n++] = (struct listener_request){c->environments[i].name, &c->environments[i].listen,
                                                   &c->environments[i].unix_access};
-    make_default_admin_directory(c);
+    if (admin_is_default(c) && mkdir(ADMIN_DEFAULT_DIR, 0755) == 0)
+        (void)chmod(ADMIN_DEFAULT_DIR, 0755); /* whatever the umask */
     enum pp_result rc = listener_set_open(requests, n, d->listeners, &g->listeners, &problem);
+    if (rc != PP_OK && admin_is_default(c)) {
+        admin_problem = problem;
+        rc = listener_set_open(requests + 1, n - 1, d->listeners, &g->listeners, &problem);
+        if (rc == PP_OK)
+            log_warning("admin", NULL, "no admin interface, set admin.listen to have one: %s", admin_problem.text);
+    }
     if (rc != PP_OK)
         buf_printf(problems, "%s: %s\n", c->path, problem.text);
     return rc;

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <microhttpd.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -143,6 +144,7 @@ static enum MHD_Result first_call(struct MHD_Connection *mhd, struct server_requ
     struct server_connection *c = r->connection;
     struct server_head head = {.method = str_of(method), .version = str_of(version)};
     r->begun = true;
+    c->readable_turn = 0;
     head.exact = scan_head(mhd, r, method, version, &head);
     head.target = r->target;
     head.headers = &r->headers;
@@ -167,10 +169,8 @@ static enum MHD_Result last_call(struct MHD_Connection *mhd, struct server_reque
     struct server_connection *c = r->connection;
     if (!r->complete) {
         r->complete = true;
-        if (!r->answered)
-            connection_expect(c, PHASE_WAIT, 0);
-        if (!r->answered)
-            c->server->handlers.complete(r->exchange);
+        connection_expect(c, PHASE_WAIT, 0);
+        c->server->handlers.complete(r->exchange);
         if (r->cut)
             return MHD_NO;
     }
@@ -198,13 +198,51 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
     if (*upload_size > 0) {
         struct str bytes = {upload, *upload_size};
         *upload_size = 0;
-        if (!r->answered)
+        if (r->connection->phase != PHASE_LINGER)
             r->connection->server->handlers.body(r->exchange, bytes);
         return r->cut ? MHD_NO : MHD_YES;
     }
     if (r->connection->phase == PHASE_LINGER)
         return MHD_NO; /* refused and read to the end: close */
     return last_call(mhd, r);
+}
+
+/* Does this connection's parsing, and no other's, account for an error that libmicrohttpd met just now? */
+static bool may_be_at_fault(const struct server_connection *c, uint64_t turn)
+{
+    return c->readable_turn == turn && (c->phase == PHASE_HEAD || c->phase == PHASE_BODY);
+}
+
+/* libmicrohttpd is about to answer a malformed request by itself: in plain text, and twice over for a bad
+ * Content-Length. Its log line is the only notice given, and does not say whose request it is; where just one client
+ * can be meant, that one gets our own answer instead, and the other goes nowhere. */
+static void on_log(void *cls, const char *format, va_list args)
+{
+    struct server *s = cls;
+    struct server_connection *at_fault = NULL;
+    if (strncmp(format, "Error processing request", 24) != 0)
+        return;
+    unsigned status = va_arg(args, unsigned);
+    for (struct server_connection *c = s->connections; c != NULL; c = c->next) {
+        if (!may_be_at_fault(c, loop_turns(s->loop) + 1))
+            continue;
+        if (at_fault != NULL)
+            return;
+        at_fault = c;
+    }
+    if (at_fault == NULL)
+        return;
+    enum refusal refusal = status == 413   ? REFUSAL_BODY_TOO_LARGE
+                           : status == 414 ? REFUSAL_TARGET_TOO_LONG
+                           : status == 431 ? REFUSAL_HEADERS_TOO_LARGE
+                                           : REFUSAL_FRAMING;
+    if (at_fault->phase == PHASE_BODY) {
+        s->handlers.malformed(at_fault->request->exchange);
+        return;
+    }
+    at_fault->refused = refusal;
+    connection_write_refusal(at_fault->watch.fd, refusal);
+    (void)shutdown(at_fault->watch.fd, SHUT_RDWR);
 }
 
 static void on_completed(void *cls, struct MHD_Connection *mhd, void **request, enum MHD_RequestTerminationCode why)
@@ -259,6 +297,10 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
         return;
     }
     struct server_connection *c = *context;
+    if (c->phase == PHASE_HEAD && c->request == NULL && c->heard && !c->client_ended && c->refused == REFUSAL_NONE) {
+        c->refused = REFUSAL_FRAMING; /* a request line it could make nothing of is closed without a word */
+        connection_write_refusal(c->watch.fd, REFUSAL_FRAMING);
+    }
     if (c == s->adding)
         s->adding = NULL;
     loop_unwatch(s->loop, &c->watch);
@@ -307,13 +349,22 @@ void server_add(struct server *s, int fd, bool unix_socket, const struct server_
 
 /* --- answers --- */
 
+/* The rest will never come. MHD_CONTENT_READER_END_WITH_ERROR would leave the connection in libmicrohttpd 0.9.75 closed
+ * but not cleaned up until its next event; a shutdown is that event, and closes it within a turn. */
+static ssize_t end_stream(struct server_connection *c)
+{
+    (void)shutdown(c->watch.fd, SHUT_RDWR);
+    c->server->ready = true;
+    return 0;
+}
+
 static ssize_t read_stream(void *cls, uint64_t at, char *into, size_t room)
 {
     struct server_request *r = cls;
     struct server_connection *c = r->connection;
     (void)at;
     if (r->cut)
-        return MHD_CONTENT_READER_END_WITH_ERROR;
+        return end_stream(c);
     connection_expect(c, PHASE_REPLY, c->timeouts.idle);
     ssize_t n = c->server->handlers.read(r->exchange, into, room);
     if (n > 0)
@@ -326,7 +377,7 @@ static ssize_t read_stream(void *cls, uint64_t at, char *into, size_t room)
             connection_check_client(c);
         return 0;
     }
-    return n == SERVER_END ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
+    return n == SERVER_END ? MHD_CONTENT_READER_END_OF_STREAM : end_stream(c);
 }
 
 /* One header line of an answer. libmicrohttpd takes no empty value; a blank one reads the same (RFC 9110 5.5). */
@@ -377,8 +428,7 @@ static void answer(struct server_request *r)
 enum pp_result server_reply(struct server_request *r, const struct server_reply *reply)
 {
     struct MHD_Response *response;
-    bool no_body = reply->status == 204 || reply->status == 304; /* and HEAD, which libmicrohttpd knows */
-    if (reply->stream || (no_body && reply->status == 304))
+    if (reply->stream || reply->head_only)
         response = MHD_create_response_from_callback(reply->length < 0 ? MHD_SIZE_UNKNOWN : (uint64_t)reply->length,
                                                      SERVER_STREAM_BLOCK, read_stream, r, NULL);
     else
@@ -386,6 +436,8 @@ enum pp_result server_reply(struct server_request *r, const struct server_reply 
             MHD_create_response_from_buffer(reply->body.n, (void *)(uintptr_t)reply->body.p, MHD_RESPMEM_MUST_COPY);
     if (response == NULL)
         return PP_NOMEM;
+    if (reply->head_only && reply->length < 0) /* else it would end a body that does not exist by a last chunk */
+        (void)MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
     enum pp_result rc = add_lines(response, r, reply);
     /* Of a bodiless answer without a length libmicrohttpd would make a chunked one, its last chunk included. */
     if (rc == PP_OK && reply->bodiless && reply->length < 0 &&
@@ -512,11 +564,12 @@ struct server *server_new(struct loop *loop, const struct server_limits *limits,
     s->mhd_watch.fd = -1;
     MHD_set_panic_func(on_panic, NULL);
     s->mhd = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE, 0, NULL, NULL,
-        on_request, s, MHD_OPTION_CONNECTION_LIMIT, limits->connections + 1, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)SERVER_CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_STRICT_FOR_CLIENT, 0,
-        MHD_OPTION_URI_LOG_CALLBACK, request_line, s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+        MHD_USE_ERROR_LOG | MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE, 0,
+        NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, s, MHD_OPTION_CONNECTION_LIMIT,
+        limits->connections + 1, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)SERVER_CONNECTION_MEMORY,
+        MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_URI_LOG_CALLBACK, request_line,
+        s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
+        MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
     const union MHD_DaemonInfo *info = s->mhd == NULL ? NULL : MHD_get_daemon_info(s->mhd, MHD_DAEMON_INFO_EPOLL_FD);
     if (info == NULL || loop_watch(loop, &s->mhd_watch, info->epoll_fd, EPOLLIN, mhd_ready) != PP_OK) {
         server_free(s);

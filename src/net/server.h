@@ -32,12 +32,15 @@ struct server_handlers {
     /* A head arrived. Returns the exchange, or NULL when there is no memory (the connection is then closed). It may
      * answer at once by server_reply. */
     void *(*begin)(struct server_request *request, const struct server_head *head);
-    /* More of the request's body. Not called any more once an answer was given. */
+    /* More of the request's body; also after an answer was given (it waits for the body's end), but not after
+     * server_refuse. */
     void (*body)(void *exchange, struct str bytes);
     /* The request is complete: answer by server_reply, now or later. */
     void (*complete)(void *exchange);
     /* The body did not end within its time: answer by server_refuse. */
     void (*late)(void *exchange);
+    /* The body's framing is malformed: answer by server_refuse. */
+    void (*malformed)(void *exchange);
     /* The client went away while its answer was awaited or streamed. `finished` follows by itself. */
     void (*gone)(void *exchange);
     /* For a streamed answer: copies up to `room` bytes and returns how many; SERVER_LATER when there is nothing now

@@ -94,6 +94,10 @@ static void connection_late(struct timer *t)
     }
     switch (c->phase) {
     case PHASE_HEAD:
+        if (c->client_ended) { /* half a request, and never more: nobody waits for words about it */
+            (void)shutdown(c->watch.fd, SHUT_RDWR);
+            break;
+        }
         c->refused = REFUSAL_TIMEOUT;
         connection_write_refusal(c->watch.fd, REFUSAL_TIMEOUT);
         (void)shutdown(c->watch.fd, SHUT_RDWR); /* libmicrohttpd sees the end and closes */
@@ -111,6 +115,14 @@ static void connection_late(struct timer *t)
         server_cut(c->request);
         break;
     }
+}
+
+/* The client sends no more, and no whole request is under way. libmicrohttpd may still have read ahead what it sent
+ * before, which it works off at once; after that there is nothing to wait for. */
+void connection_expect_end(struct server_connection *c)
+{
+    if (c->phase == PHASE_IDLE || (c->phase == PHASE_HEAD && !c->reading_ended))
+        connection_expect(c, c->phase, SERVER_LAST_WORDS);
 }
 
 /* The client may finish what it has sent already, and no more: what waits in the kernel is still read and answered. */
@@ -138,8 +150,12 @@ void connection_check_client(struct server_connection *c)
 void connection_ready(struct watch *w, uint32_t events)
 {
     struct server_connection *c = (struct server_connection *)w;
-    if (c->phase == PHASE_IDLE && (events & EPOLLIN))
-        connection_expect(c, PHASE_HEAD, c->timeouts.header);
+    if (events & EPOLLIN) {
+        c->readable_turn = loop_turns(c->server->loop) + 1; /* turns are counted at their end */
+        if (c->phase == PHASE_IDLE)
+            connection_expect(c, PHASE_HEAD, c->timeouts.header);
+        c->heard = c->heard || c->phase == PHASE_HEAD;
+    }
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
         c->client_ended = true;
         connection_check_client(c);

@@ -23,8 +23,10 @@ struct server_connection {
     msec deadline;
     enum phase phase;
     bool unix_socket;
-    bool client_ended;  /* EPOLLRDHUP was seen: it sends no more, and may be gone altogether */
-    bool reading_ended; /* by ourselves, so that EPOLLRDHUP says nothing about the client */
+    bool client_ended;      /* EPOLLRDHUP was seen: it sends no more, and may be gone altogether */
+    bool reading_ended;     /* by ourselves, so that EPOLLRDHUP says nothing about the client */
+    bool heard;             /* a byte of the request at hand arrived */
+    uint64_t readable_turn; /* the loop's turn in which bytes arrived last */
     enum refusal refused;
     struct server *server;
     struct MHD_Connection *mhd;
@@ -77,6 +79,8 @@ void connection_write_refusal(int fd, enum refusal refusal);
 void connection_end_reading(struct server_connection *c);
 /* The client sends no more: has it gone? Then its request is cut. */
 void connection_check_client(struct server_connection *c);
+/* The client sends no more: what it sent before is worked off within a moment, then the connection ends. */
+void connection_expect_end(struct server_connection *c);
 /* Of the connection's watch. */
 void connection_ready(struct watch *w, uint32_t events);
 

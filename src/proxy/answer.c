@@ -189,7 +189,8 @@ void answer_refuse(struct exchange *ex, enum refusal refusal, const char *detail
     if (refusal < REFUSAL_CONNECT)
         metrics_count(ex->worker->metrics, ex->environment->metrics_index, METRICS_LOCAL_REJECTIONS, refusal, 1);
     new_request_id(ex);
-    if (!ex->body_complete && (refusal == REFUSAL_BODY_TOO_LARGE || refusal == REFUSAL_TIMEOUT) && ex->bytes_in > 0) {
+    if (ex->counted_inflight && !ex->body_complete &&
+        (refusal == REFUSAL_BODY_TOO_LARGE || refusal == REFUSAL_TIMEOUT || refusal == REFUSAL_FRAMING)) {
         server_refuse(ex->request, refusal); /* in the midst of the body: it does not wait for its end */
         return;
     }

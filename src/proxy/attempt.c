@@ -78,6 +78,8 @@ static bool retry(struct exchange *ex, enum retry_reason reason)
 /* Nothing usable came back. `detail` is for the log. */
 static void failed(struct exchange *ex, enum refusal why, bool transient, const char *detail)
 {
+    if (ex->got_bytes)
+        ex->sent = SENT_YES;
     count_upstream_error(ex, why);
     log_debug("upstream", ex->environment->name, "try %u failed: %s (%s)", ex->attempts, reply_rule(why)->reason,
               detail);
@@ -215,7 +217,7 @@ static bool write_request(struct exchange *ex)
 
 void attempt_more_body(struct exchange *ex)
 {
-    if (ex->upstream == NULL)
+    if (ex->upstream == NULL || ex->state == EXCHANGE_UPGRADING)
         return;
     if (!write_request(ex) && !ex->got_bytes)
         read_answer(ex); /* it may have said why before it closed */

@@ -181,6 +181,8 @@ static void body(void *exchange, struct str bytes)
 {
     struct exchange *ex = exchange;
     ex->bytes_in += bytes.n;
+    if (ex->state == EXCHANGE_ANSWERED)
+        return; /* nobody wants it any more */
     enum pp_result rc = PP_LIMIT;
     if (buf_len(&ex->body) + bytes.n <= (size_t)ex->settings->e->max_body)
         rc = buf_append_str(&ex->body, bytes);
@@ -200,7 +202,7 @@ static void complete(void *exchange)
     ex->body_complete = true;
     if (ex->state == EXCHANGE_RECEIVING)
         start(ex);
-    else if (ex->state == EXCHANGE_ASKING)
+    else
         attempt_more_body(ex);
     else if (ex->state == EXCHANGE_COLLECTING)
         attempt_request_complete(ex);
@@ -209,6 +211,11 @@ static void complete(void *exchange)
 static void late(void *exchange)
 {
     answer_refuse(exchange, REFUSAL_TIMEOUT, "");
+}
+
+static void malformed(void *exchange)
+{
+    answer_refuse(exchange, REFUSAL_FRAMING, "");
 }
 
 static void gone(void *exchange)
@@ -269,6 +276,7 @@ const struct server_handlers exchange_handlers = {
     .body = body,
     .complete = complete,
     .late = late,
+    .malformed = malformed,
     .gone = gone,
     .read = answer_read,
     .finished = finished,
