@@ -65,6 +65,7 @@ static void *request_line(void *cls, const char *uri, struct MHD_Connection *mhd
     if (r == NULL)
         return NULL;
     r->connection = c;
+    r->line_turn = loop_turns(c->server->loop) + 1;
     r->started_usec = clock_usec();
     r->raw = uri == NULL ? "" : uri;
     size_t n = strlen(r->raw);
@@ -207,10 +208,22 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
     return last_call(mhd, r);
 }
 
-/* Does this connection's parsing, and no other's, account for an error that libmicrohttpd met just now? */
-static bool may_be_at_fault(const struct server_connection *c, uint64_t turn)
+/* The one connection whose parsing can account for an error met within this turn: its request line was read in this
+ * turn and its head is not complete, or bytes of its body came. NULL when there are several. */
+static struct server_connection *at_fault(const struct server *s)
 {
-    return c->readable_turn == turn && (c->phase == PHASE_HEAD || c->phase == PHASE_BODY);
+    struct server_connection *found[2] = {NULL, NULL};
+    uint64_t turn = loop_turns(s->loop) + 1;
+    for (struct server_connection *c = s->connections; c != NULL; c = c->next) {
+        const struct server_request *r = c->request;
+        bool by_head = r != NULL && !r->begun && r->line_turn == turn;
+        if (!by_head && (c->readable_turn != turn || (c->phase != PHASE_HEAD && c->phase != PHASE_BODY)))
+            continue;
+        if (found[by_head] != NULL)
+            return NULL;
+        found[by_head] = c;
+    }
+    return found[1] != NULL ? found[1] : found[0];
 }
 
 /* libmicrohttpd is about to answer a malformed request by itself: in plain text, and twice over for a bad
@@ -219,30 +232,22 @@ static bool may_be_at_fault(const struct server_connection *c, uint64_t turn)
 static void on_log(void *cls, const char *format, va_list args)
 {
     struct server *s = cls;
-    struct server_connection *at_fault = NULL;
     if (strncmp(format, "Error processing request", 24) != 0)
         return;
     unsigned status = va_arg(args, unsigned);
-    for (struct server_connection *c = s->connections; c != NULL; c = c->next) {
-        if (!may_be_at_fault(c, loop_turns(s->loop) + 1))
-            continue;
-        if (at_fault != NULL)
-            return;
-        at_fault = c;
-    }
-    if (at_fault == NULL)
+    struct server_connection *c = at_fault(s);
+    if (c == NULL)
         return;
-    enum refusal refusal = status == 413   ? REFUSAL_BODY_TOO_LARGE
-                           : status == 414 ? REFUSAL_TARGET_TOO_LONG
-                           : status == 431 ? REFUSAL_HEADERS_TOO_LARGE
-                                           : REFUSAL_FRAMING;
-    if (at_fault->phase == PHASE_BODY) {
-        s->handlers.malformed(at_fault->request->exchange);
+    if (c->phase == PHASE_BODY) {
+        s->handlers.malformed(c->request->exchange);
         return;
     }
-    at_fault->refused = refusal;
-    connection_write_refusal(at_fault->watch.fd, refusal);
-    (void)shutdown(at_fault->watch.fd, SHUT_RDWR);
+    c->refused = status == 413   ? REFUSAL_BODY_TOO_LARGE
+                 : status == 414 ? REFUSAL_TARGET_TOO_LONG
+                 : status == 431 ? REFUSAL_HEADERS_TOO_LARGE
+                                 : REFUSAL_FRAMING;
+    connection_write_refusal(c->watch.fd, c->refused);
+    (void)shutdown(c->watch.fd, SHUT_RDWR);
 }
 
 static void on_completed(void *cls, struct MHD_Connection *mhd, void **request, enum MHD_RequestTerminationCode why)
@@ -322,6 +327,7 @@ void server_add(struct server *s, int fd, bool unix_socket, const struct server_
     c->unix_socket = unix_socket;
     c->timeouts = *timeouts;
     c->context = context;
+    c->readable_turn = loop_turns(s->loop) + 1; /* its first bytes may be there already */
     c->next = s->connections;
     if (c->next != NULL)
         c->next->prev = c;

@@ -43,8 +43,9 @@ struct server_request {
     unsigned status;
     size_t head_bytes; /* what the head and its records take of the connection's memory */
     int64_t started_usec;
-    const char *raw;   /* where the target stands in libmicrohttpd's memory, which decodes it in place */
-    struct str target; /* our copy of it, as it was sent */
+    uint64_t line_turn; /* the loop's turn in which its first line was read */
+    const char *raw;    /* where the target stands in libmicrohttpd's memory, which decodes it in place */
+    struct str target;  /* our copy of it, as it was sent */
     bool begun, complete, suspended, answered, streaming, cut;
     void (*upgraded)(void *owner, int fd, struct str early);
     void *upgrade_owner;
