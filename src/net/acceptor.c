@@ -140,6 +140,15 @@ void acceptor_remove(struct acceptor *a, int listen_fd)
             loop_unwatch(a->loop, &a->listening[i].watch);
 }
 
+void acceptor_sweep(struct acceptor *a)
+{
+    for (size_t i = 0; i < ACCEPTOR_LISTENERS; i++) {
+        struct listening *l = &a->listening[i];
+        for (int fd; l->watch.fd >= 0 && (fd = accept4(l->watch.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;)
+            a->handlers.accepted(a->handlers.owner, l->tag, fd);
+    }
+}
+
 uint64_t acceptor_starved(const struct acceptor *a)
 {
     return a->starved;

@@ -25,6 +25,9 @@ enum pp_result acceptor_add(struct acceptor *a, int listen_fd, void *tag) PP_MUS
 /* Stops accepting on it. Nothing happens when it is not known. */
 void acceptor_remove(struct acceptor *a, int listen_fd);
 
+/* Accepts everybody who waits right now, once, without limit per turn. */
+void acceptor_sweep(struct acceptor *a);
+
 /* How often accept had to be paused or a client turned away for want of descriptors. */
 uint64_t acceptor_starved(const struct acceptor *a);
 

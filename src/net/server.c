@@ -145,7 +145,6 @@ static enum MHD_Result first_call(struct MHD_Connection *mhd, struct server_requ
     struct server_connection *c = r->connection;
     struct server_head head = {.method = str_of(method), .version = str_of(version)};
     r->begun = true;
-    c->readable_turn = 0;
     head.exact = scan_head(mhd, r, method, version, &head);
     head.target = r->target;
     head.headers = &r->headers;
@@ -245,9 +244,10 @@ static void on_log(void *cls, const char *format, va_list args)
     c->refused = status == 413   ? REFUSAL_BODY_TOO_LARGE
                  : status == 414 ? REFUSAL_TARGET_TOO_LONG
                  : status == 431 ? REFUSAL_HEADERS_TOO_LARGE
+                 : status == 505 ? REFUSAL_VERSION
                                  : REFUSAL_FRAMING;
     connection_write_refusal(c->watch.fd, c->refused);
-    (void)shutdown(c->watch.fd, SHUT_RDWR);
+    connection_end_after_refusal(c);
 }
 
 static void on_completed(void *cls, struct MHD_Connection *mhd, void **request, enum MHD_RequestTerminationCode why)

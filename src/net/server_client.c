@@ -100,7 +100,7 @@ static void connection_late(struct timer *t)
         }
         c->refused = REFUSAL_TIMEOUT;
         connection_write_refusal(c->watch.fd, REFUSAL_TIMEOUT);
-        (void)shutdown(c->watch.fd, SHUT_RDWR); /* libmicrohttpd sees the end and closes */
+        connection_end_after_refusal(c); /* libmicrohttpd sees the end and closes */
         break;
     case PHASE_BODY:
         s->handlers.late(c->request->exchange);

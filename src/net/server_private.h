@@ -76,6 +76,8 @@ void connection_expect(struct server_connection *c, enum phase phase, msec withi
 /* An answer of our own written past libmicrohttpd, at points where that has nothing of its own to write. Best effort:
  * the connection ends anyway. */
 void connection_write_refusal(int fd, enum refusal refusal);
+/* Ends a connection after that, so that a client which has sent its request already gets to read it. */
+void connection_end_after_refusal(struct server_connection *c);
 /* The client may finish what it has sent already, and no more: what waits in the kernel is still read and answered. */
 void connection_end_reading(struct server_connection *c);
 /* The client sends no more: has it gone? Then its request is cut. */

@@ -141,6 +141,8 @@ void worker_free(struct worker *w)
         loop_stop(w->loop);
         (void)pthread_join(w->thread, NULL);
     }
+    if (w->loop != NULL)
+        loop_settle(w->loop); /* messages that came too late still find everything in place */
     acceptor_free(w->acceptor);
     server_free(w->server);
     if (w->tunnels != NULL)

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #define WORKER_DRAIN_SPREAD 1000 /* ms over which tunnels get their Close at a drain */
 
@@ -173,14 +174,24 @@ enum pp_result worker_tokens(struct worker *w, const char *environment, const st
 
 /* --- the drain --- */
 
+/* From now on connecting is refused at once, instead of waiting in a queue nobody empties. A socket of systemd's stays
+ * as it is: the next process takes it over with all who wait in it. */
+static void stop_listening(struct worker *w, const struct listener *l)
+{
+    acceptor_remove(w->acceptor, l->fd);
+    if (l->kind != LISTEN_SYSTEMD)
+        (void)shutdown(l->fd, SHUT_RDWR); /* by each worker; it is the same the second time */
+}
+
 static void deliver_drain(struct message *m)
 {
     struct worker *w = m->receiver;
     free(m);
+    acceptor_sweep(w->acceptor); /* who is in the queue already came in time */
     w->draining = true;
     for (size_t i = 0; w->setup != NULL && i < w->setup->environment_count; i++)
         for (size_t l = 0; l < w->setup->environments[i].listener_count; l++)
-            acceptor_remove(w->acceptor, w->setup->environments[i].listeners[l]->fd);
+            stop_listening(w, w->setup->environments[i].listeners[l]);
     server_drain(w->server);
     tunnel_set_drain(w->tunnels, WORKER_DRAIN_SPREAD);
 }
