@@ -169,8 +169,10 @@ static enum MHD_Result last_call(struct MHD_Connection *mhd, struct server_reque
     struct server_connection *c = r->connection;
     if (!r->complete) {
         r->complete = true;
-        connection_expect(c, PHASE_WAIT, 0);
-        c->server->handlers.complete(r->exchange);
+        if (!r->answered)
+            connection_expect(c, PHASE_WAIT, 0);
+        if (!r->answered)
+            c->server->handlers.complete(r->exchange);
         if (r->cut)
             return MHD_NO;
     }
@@ -198,31 +200,13 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
     if (*upload_size > 0) {
         struct str bytes = {upload, *upload_size};
         *upload_size = 0;
-        if (r->connection->phase != PHASE_LINGER)
+        if (!r->answered)
             r->connection->server->handlers.body(r->exchange, bytes);
         return r->cut ? MHD_NO : MHD_YES;
     }
     if (r->connection->phase == PHASE_LINGER)
         return MHD_NO; /* refused and read to the end: close */
     return last_call(mhd, r);
-}
-
-/* The one connection whose parsing can account for an error met within this turn: its request line was read in this
- * turn and its head is not complete, or bytes of its body came. NULL when there are several. */
-static struct server_connection *at_fault(const struct server *s)
-{
-    struct server_connection *found[2] = {NULL, NULL};
-    uint64_t turn = loop_turns(s->loop) + 1;
-    for (struct server_connection *c = s->connections; c != NULL; c = c->next) {
-        const struct server_request *r = c->request;
-        bool by_head = r != NULL && !r->begun && r->line_turn == turn;
-        if (!by_head && (c->readable_turn != turn || (c->phase != PHASE_HEAD && c->phase != PHASE_BODY)))
-            continue;
-        if (found[by_head] != NULL)
-            return NULL;
-        found[by_head] = c;
-    }
-    return found[1] != NULL ? found[1] : found[0];
 }
 
 /* libmicrohttpd is about to answer a malformed request by itself: in plain text, and twice over for a bad
@@ -234,7 +218,7 @@ static void on_log(void *cls, const char *format, va_list args)
     if (strncmp(format, "Error processing request", 24) != 0)
         return;
     unsigned status = va_arg(args, unsigned);
-    struct server_connection *c = at_fault(s);
+    struct server_connection *c = server_at_fault(s);
     if (c == NULL)
         return;
     if (c->phase == PHASE_BODY) {
@@ -264,6 +248,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **request, 
         c->server->handlers.finished(r->exchange, why == MHD_REQUEST_TERMINATED_COMPLETED_OK && r->answered && !r->cut);
     request_free(c->server, r);
     connection_expect(c, PHASE_IDLE, c->timeouts.idle);
+    c->heard = false;
     if (why != MHD_REQUEST_TERMINATED_COMPLETED_OK)
         c->server->ready = true; /* the connection ends, but only libmicrohttpd's next run closes it */
     if (c->server->draining)
@@ -355,22 +340,13 @@ void server_add(struct server *s, int fd, bool unix_socket, const struct server_
 
 /* --- answers --- */
 
-/* The rest will never come. MHD_CONTENT_READER_END_WITH_ERROR would leave the connection in libmicrohttpd 0.9.75 closed
- * but not cleaned up until its next event; a shutdown is that event, and closes it within a turn. */
-static ssize_t end_stream(struct server_connection *c)
-{
-    (void)shutdown(c->watch.fd, SHUT_RDWR);
-    c->server->ready = true;
-    return 0;
-}
-
 static ssize_t read_stream(void *cls, uint64_t at, char *into, size_t room)
 {
     struct server_request *r = cls;
     struct server_connection *c = r->connection;
     (void)at;
     if (r->cut)
-        return end_stream(c);
+        return MHD_CONTENT_READER_END_WITH_ERROR;
     connection_expect(c, PHASE_REPLY, c->timeouts.idle);
     ssize_t n = c->server->handlers.read(r->exchange, into, room);
     if (n > 0)
@@ -383,7 +359,7 @@ static ssize_t read_stream(void *cls, uint64_t at, char *into, size_t room)
             connection_check_client(c);
         return 0;
     }
-    return n == SERVER_END ? MHD_CONTENT_READER_END_OF_STREAM : end_stream(c);
+    return n == SERVER_END ? MHD_CONTENT_READER_END_OF_STREAM : MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
 /* One header line of an answer. libmicrohttpd takes no empty value; a blank one reads the same (RFC 9110 5.5). */
@@ -434,7 +410,8 @@ static void answer(struct server_request *r)
 enum pp_result server_reply(struct server_request *r, const struct server_reply *reply)
 {
     struct MHD_Response *response;
-    if (reply->stream || reply->head_only)
+    bool no_body = reply->status == 204 || reply->status == 304; /* and HEAD, which libmicrohttpd knows */
+    if (reply->stream || (no_body && reply->status == 304))
         response = MHD_create_response_from_callback(reply->length < 0 ? MHD_SIZE_UNKNOWN : (uint64_t)reply->length,
                                                      SERVER_STREAM_BLOCK, read_stream, r, NULL);
     else
@@ -442,8 +419,6 @@ enum pp_result server_reply(struct server_request *r, const struct server_reply 
             MHD_create_response_from_buffer(reply->body.n, (void *)(uintptr_t)reply->body.p, MHD_RESPMEM_MUST_COPY);
     if (response == NULL)
         return PP_NOMEM;
-    if (reply->head_only && reply->length < 0) /* else it would end a body that does not exist by a last chunk */
-        (void)MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
     enum pp_result rc = add_lines(response, r, reply);
     /* Of a bodiless answer without a length libmicrohttpd would make a chunked one, its last chunk included. */
     if (rc == PP_OK && reply->bodiless && reply->length < 0 &&

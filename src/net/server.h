@@ -32,8 +32,7 @@ struct server_handlers {
     /* A head arrived. Returns the exchange, or NULL when there is no memory (the connection is then closed). It may
      * answer at once by server_reply. */
     void *(*begin)(struct server_request *request, const struct server_head *head);
-    /* More of the request's body; also after an answer was given (it waits for the body's end), but not after
-     * server_refuse. */
+    /* More of the request's body. Not called any more once an answer was given. */
     void (*body)(void *exchange, struct str bytes);
     /* The request is complete: answer by server_reply, now or later. */
     void (*complete)(void *exchange);

@@ -80,6 +80,15 @@ static void connection_abandon(struct server_connection *c)
     }
 }
 
+void connection_end_after_refusal(struct server_connection *c)
+{
+    char dropped[16 * 1024];
+    (void)shutdown(c->watch.fd, SHUT_WR);
+    for (int i = 0; i < 16 && recv(c->watch.fd, dropped, sizeof dropped, MSG_DONTWAIT) > 0; i++)
+        continue; /* unread bytes would make the kernel reset the connection, and the answer be lost */
+    (void)shutdown(c->watch.fd, SHUT_RDWR);
+}
+
 static void connection_late(struct timer *t)
 {
     struct server_connection *c = (struct server_connection *)((char *)t - offsetof(struct server_connection, timer));
@@ -94,10 +103,6 @@ static void connection_late(struct timer *t)
     }
     switch (c->phase) {
     case PHASE_HEAD:
-        if (c->client_ended) { /* half a request, and never more: nobody waits for words about it */
-            (void)shutdown(c->watch.fd, SHUT_RDWR);
-            break;
-        }
         c->refused = REFUSAL_TIMEOUT;
         connection_write_refusal(c->watch.fd, REFUSAL_TIMEOUT);
         connection_end_after_refusal(c); /* libmicrohttpd sees the end and closes */
@@ -115,14 +120,6 @@ static void connection_late(struct timer *t)
         server_cut(c->request);
         break;
     }
-}
-
-/* The client sends no more, and no whole request is under way. libmicrohttpd may still have read ahead what it sent
- * before, which it works off at once; after that there is nothing to wait for. */
-void connection_expect_end(struct server_connection *c)
-{
-    if (c->phase == PHASE_IDLE || (c->phase == PHASE_HEAD && !c->reading_ended))
-        connection_expect(c, c->phase, SERVER_LAST_WORDS);
 }
 
 /* The client may finish what it has sent already, and no more: what waits in the kernel is still read and answered. */
@@ -193,4 +190,20 @@ void *server_context(const struct server_request *r)
 bool server_is_unix(const struct server_request *r)
 {
     return r->connection->unix_socket;
+}
+
+struct server_connection *server_at_fault(const struct server *s)
+{
+    struct server_connection *found[2] = {NULL, NULL};
+    uint64_t turn = loop_turns(s->loop) + 1;
+    for (struct server_connection *c = s->connections; c != NULL; c = c->next) {
+        const struct server_request *r = c->request;
+        bool by_head = r != NULL && !r->begun && r->line_turn == turn;
+        if (!by_head && (c->readable_turn != turn || (c->phase != PHASE_HEAD && c->phase != PHASE_BODY)))
+            continue;
+        if (found[by_head] != NULL)
+            return NULL;
+        found[by_head] = c;
+    }
+    return found[1] != NULL ? found[1] : found[0];
 }

@@ -82,8 +82,9 @@ void connection_end_after_refusal(struct server_connection *c);
 void connection_end_reading(struct server_connection *c);
 /* The client sends no more: has it gone? Then its request is cut. */
 void connection_check_client(struct server_connection *c);
-/* The client sends no more: what it sent before is worked off within a moment, then the connection ends. */
-void connection_expect_end(struct server_connection *c);
+/* The one connection whose parsing can account for an error met within this turn: its request line was read in this
+ * turn and its head is not complete, or bytes of its body came. NULL when there are several. */
+struct server_connection *server_at_fault(const struct server *s);
 /* Of the connection's watch. */
 void connection_ready(struct watch *w, uint32_t events);
 

@@ -217,7 +217,7 @@ static bool write_request(struct exchange *ex)
 
 void attempt_more_body(struct exchange *ex)
 {
-    if (ex->upstream == NULL || ex->state == EXCHANGE_UPGRADING)
+    if (ex->upstream == NULL)
         return;
     if (!write_request(ex) && !ex->got_bytes)
         read_answer(ex); /* it may have said why before it closed */

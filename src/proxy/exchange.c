@@ -181,8 +181,6 @@ static void body(void *exchange, struct str bytes)
 {
     struct exchange *ex = exchange;
     ex->bytes_in += bytes.n;
-    if (ex->state == EXCHANGE_ANSWERED)
-        return; /* nobody wants it any more */
     enum pp_result rc = PP_LIMIT;
     if (buf_len(&ex->body) + bytes.n <= (size_t)ex->settings->e->max_body)
         rc = buf_append_str(&ex->body, bytes);
@@ -202,7 +200,7 @@ static void complete(void *exchange)
     ex->body_complete = true;
     if (ex->state == EXCHANGE_RECEIVING)
         start(ex);
-    else
+    else if (ex->state == EXCHANGE_ASKING)
         attempt_more_body(ex);
     else if (ex->state == EXCHANGE_COLLECTING)
         attempt_request_complete(ex);
