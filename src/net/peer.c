@@ -151,7 +151,7 @@ static enum pp_result ask_kernel(const struct inet_diag_sockid *id, int family, 
             return PP_NOT_FOUND;
         if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY || h->nlmsg_len < NLMSG_LENGTH(sizeof *out))
             return PP_SYSTEM;
-        memcpy(out, NLMSG_DATA(h), sizeof *out);
+        memcpy(out, answer + NLMSG_HDRLEN, sizeof *out);
         /* Not an exact match (a listener would do for the kernel): not the socket asked for. */
         bool exact = out->id.idiag_sport == id->idiag_sport && out->id.idiag_dport == id->idiag_dport;
         return exact ? PP_OK : PP_NOT_FOUND;

@@ -12,8 +12,8 @@
 #define IDLE_TRUSTED     1000 /* one idle for longer is looked at before use */
 #define OPENING_AT_ONCE  64   /* more at a time would only starve each other */
 #define WAIT_GRACE       50 /* ms beyond connect_timeout: the attempt's own timeout knows more and should speak first */
-#define BACKOFF_FIRST    100
-#define BACKOFF_LIMIT    30000
+#define BACKOFF_FIRST    100u
+#define BACKOFF_LIMIT    30000u
 #define LEARNT_FOR       600000 /* ms after which a learnt idle limit is tried to be raised again, by 2 % at a time */
 #define WARN_INTERVAL    60000
 #define SHORT_LIFE       5000 /* a connection closed unused within this counts as a failure to keep one warm */

@@ -1,4 +1,5 @@
 /* Connections at rest and at their end: early closes, warmth, truncation, half-close, back-pressure. */
+#include "base/log.h"
 #include "upstream_client.h"
 
 /* --- idle connections --- */
@@ -140,8 +141,19 @@ START_TEST(warm_connections_are_replaced_in_time)
 }
 END_TEST
 
+static char logged[4096];
+
+static void keep_log(void *owner, const char *line, size_t n)
+{
+    size_t have = strlen(logged);
+    (void)owner;
+    if (have + n < sizeof logged)
+        memcpy(logged + have, line, n);
+}
+
 START_TEST(a_dead_upstream_is_not_hammered)
 {
+    log_set_sink(keep_log, NULL);
     peer_listen(&server);
     (void)close(server.listener);
     server.listener = 0;
@@ -150,6 +162,10 @@ START_TEST(a_dead_upstream_is_not_hammered)
     /* 100, 200, 400, 800 ms and so on, jittered: 4 at once, then one at a time. */
     ck_assert_uint_ge(stats().failed, 6);
     ck_assert_uint_le(stats().failed, 10);
+    /* Said once, not each time. */
+    const char *warning = strstr(logged, "ahead of need): can't connect: Connection refused");
+    ck_assert_msg(warning != NULL, "%s", logged);
+    ck_assert_ptr_null(strstr(warning + 1, "ahead of need"));
     /* A request does not wait for that. */
     struct client k = new_client();
     int64_t begin = clock_usec();

@@ -97,7 +97,7 @@ struct peer_server {
     const struct identity *identity; /* NULL: plain TCP */
     int max_version;                 /* 0, or e.g. TLS1_1_VERSION */
     const char *alpn;                /* selected whatever the client offers; NULL: none */
-    int stall_ms;                    /* before the handshake */
+    atomic_int stall_ms;             /* before the handshake */
     int close_idle_ms;               /* closes a connection that was idle so long; 0: never */
     int family;                      /* 0: AF_INET */
     /* afterwards */
