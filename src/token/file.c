@@ -46,14 +46,14 @@ static struct str take_word(struct str *rest)
     return word;
 }
 
-static enum pp_result read_attributes(const struct reader *r, struct str rest, int64_t *expires)
+static enum pp_result read_attributes(const struct reader *r, const char *token_end, struct str rest, int64_t *expires)
 {
     static const struct str key = {"expires=", 8};
     *expires = 0;
     while (rest.n > 0 && rest.p[0] != '#') {
         struct str word = take_word(&rest);
         if (!str_starts(word, key))
-            return fault(r, word.p,
+            return fault(r, token_end,
                          "white space inside the token: write one token per line; only expires=TIME and a # comment "
                          "may follow it");
         if (*expires != 0)
@@ -84,7 +84,7 @@ static enum pp_result read_line(const struct reader *r, struct token **out)
         word = whole; /* the rule below says it best */
     if (token_format_check(word, &offset, &what) != PP_OK)
         return fault(r, word.p + offset, what);
-    enum pp_result rc = read_attributes(r, rest, &expires);
+    enum pp_result rc = read_attributes(r, word.p + word.n, rest, &expires);
     if (rc != PP_OK)
         return rc;
     *out = token_new(word.p, word.n, expires);
