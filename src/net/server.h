@@ -81,7 +81,7 @@ struct server_timeouts {
 void server_add(struct server *s, int fd, bool unix_socket, const struct server_timeouts *timeouts, void *context);
 
 /* No new request is begun on idle connections (they are closed now), and each answer from now on says
- * `Connection: close`. */
+ * `Connection: close`. Who has just come, or begun to ask, may still do so within a second: a restart loses no call. */
 void server_drain(struct server *s);
 unsigned server_connections(const struct server *s);
 

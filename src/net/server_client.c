@@ -8,8 +8,9 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#define SERVER_END_CHECK 50   /* ms from a client's end of sending to the look whether a request is left unfinished */
-#define SERVER_LINGER    1000 /* ms to read on after a refusal in the midst of a body, so that it is seen */
+#define SERVER_END_CHECK  50   /* ms from a client's end of sending to the look whether a request is left unfinished */
+#define SERVER_LINGER     1000 /* ms to read on after a refusal in the midst of a body, so that it is seen */
+#define SERVER_DRAIN_HEAD 1000 /* ms for the first request of a client that has just come when the drain begins */
 
 /* --- deadlines --- */
 
@@ -103,6 +104,10 @@ static void connection_late(struct timer *t)
     }
     switch (c->phase) {
     case PHASE_HEAD:
+        if (s->draining && c->request == NULL) { /* it came, and asked nothing */
+            connection_end_reading(c);
+            break;
+        }
         c->refused = REFUSAL_TIMEOUT;
         connection_write_refusal(c->watch.fd, REFUSAL_TIMEOUT);
         connection_end_after_refusal(c); /* libmicrohttpd sees the end and closes */
@@ -173,8 +178,10 @@ void server_drain(struct server *s)
 {
     s->draining = true;
     for (struct server_connection *c = s->connections; c != NULL; c = c->next)
-        if (c->request == NULL)
+        if (c->request == NULL && c->phase != PHASE_HEAD)
             connection_end_reading(c);
+        else if (c->request == NULL && c->deadline > clock_now() + SERVER_DRAIN_HEAD)
+            connection_expect(c, PHASE_HEAD, SERVER_DRAIN_HEAD);
 }
 
 unsigned server_connections(const struct server *s)
