@@ -1,8 +1,6 @@
 /* A blocking client of the admin listener. */
 #include "cli/admin_client.h"
 
-#include "base/json_text.h"
-#include "config/config.h"
 #include "http/response.h"
 
 #include <errno.h>
@@ -13,33 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define DEFAULT_ADDRESS "unix:/run/proofproxy/admin.sock"
-#define ANSWER_MAX      (16u * 1024 * 1024)
-
-void admin_client_address(const char *config_path, const char *given, char out[static ADMIN_ADDRESS_SIZE])
-{
-    struct config *config = NULL;
-    struct config_problems problems;
-    (void)snprintf(out, ADMIN_ADDRESS_SIZE, "%s", given == NULL ? DEFAULT_ADDRESS : given);
-    if (given != NULL)
-        return;
-    config_problems_init(&problems);
-    if (config_load(config_path, &config, &problems) == PP_OK) {
-        for (size_t i = 0; i < config->admin_listen.count; i++) {
-            const struct listen_address *a = &config->admin_listen.items[i];
-            if (a->kind == LISTEN_SYSTEMD)
-                continue;
-            if (a->kind == LISTEN_UNIX)
-                (void)snprintf(out, ADMIN_ADDRESS_SIZE, "unix:%s", a->path);
-            else
-                (void)snprintf(out, ADMIN_ADDRESS_SIZE, strchr(a->host, ':') == NULL ? "%s:%u" : "[%s]:%u", a->host,
-                               a->port);
-            break;
-        }
-        config_unref(&config);
-    }
-    config_problems_free(&problems);
-}
+#define ANSWER_MAX (16u * 1024 * 1024)
 
 /* --- the connection --- */
 

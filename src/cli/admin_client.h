@@ -11,8 +11,8 @@
 #define ADMIN_ADDRESS_SIZE 160u
 
 /* Where the daemon's admin interface is: `given` ("unix:PATH" or "HOST:PORT", of --admin) if not NULL; else the first
- * of admin.listen in the config that can be reached by its address alone; else, when the config cannot be read, the
- * default. So a broken config file does not keep anybody from asking the daemon about it. */
+ * of admin.listen that can be reached by its address alone, looked for by its words where the config does not load;
+ * else the default. So a broken config file does not keep anybody from asking the daemon about it. (admin_address.c) */
 void admin_client_address(const char *config_path, const char *given, char out[static ADMIN_ADDRESS_SIZE]);
 
 /* PP_OK: *status and `body` (initialised by the caller, who frees it) are the answer's. PP_NOT_FOUND: no daemon is

@@ -13,14 +13,14 @@
 #define SKEW_GOOD   5  /* seconds */
 #define SKEW_BAD    60 /* seconds: expires= and certificate dates are judged by this clock */
 
-/* One request on a connection of its own. */
+/* One request on a connection of its own; without a token, one that Proof will answer 401. */
 static enum pp_result ask(const struct environment_config *e, struct upstream_tls *tls, const struct token *token,
                           bool websocket, struct road *road, struct road_answer *answer, struct problem *problem)
 {
     enum upstream_failure why;
-    struct road_request request = {.path = websocket ? SOCKET_PATH : TOKEN_PATH, .websocket = websocket};
-    if (token != NULL)
-        request.authorization = token_authorization(token);
+    struct road_request request = {.path = websocket ? SOCKET_PATH : TOKEN_PATH,
+                                   .websocket = websocket,
+                                   .authorization = token == NULL ? STR("Bearer none") : token_authorization(token)};
     enum pp_result rc = road_connect(e, road, &why, problem);
     if (rc == PP_OK && tls != NULL)
         rc = road_secure(road, tls, problem);

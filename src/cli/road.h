@@ -30,7 +30,7 @@ enum pp_result road_secure(struct road *r, struct upstream_tls *tls, struct prob
 
 struct road_request {
     const char *path;
-    struct str authorization; /* "Bearer ..."; n is 0: none */
+    struct str authorization; /* "Bearer ..." */
     bool websocket;           /* ask for an upgrade */
 };
 
