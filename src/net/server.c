@@ -257,22 +257,11 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **request, 
 
 /* --- connections --- */
 
-static void connection_unlink(struct server *s, struct server_connection *c)
-{
-    if (c->next != NULL)
-        c->next->prev = c->prev;
-    if (c->prev != NULL)
-        c->prev->next = c->next;
-    else
-        s->connections = c->next;
-    s->connection_count--;
-}
-
 static void connection_close(struct server *s, struct server_connection *c)
 {
     void *context = c->context;
     enum refusal refused = c->refused;
-    connection_unlink(s, c);
+    server_unlink(s, c);
     free(c);
     s->handlers.closed(context, refused);
 }
@@ -300,7 +289,8 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 
 void server_add(struct server *s, int fd, bool unix_socket, const struct server_timeouts *timeouts, void *context)
 {
-    struct server_connection *c = s->connection_count < s->limits.connections ? calloc(1, sizeof *c) : NULL;
+    bool room = s->connection_count < s->limits.connections || server_make_room(s);
+    struct server_connection *c = room ? calloc(1, sizeof *c) : NULL;
     if (c == NULL || s->draining) {
         connection_write_refusal(fd, s->draining ? REFUSAL_DRAINING : REFUSAL_OVERLOADED);
         free(c);
@@ -313,11 +303,7 @@ void server_add(struct server *s, int fd, bool unix_socket, const struct server_
     c->timeouts = *timeouts;
     c->context = context;
     c->readable_turn = loop_turns(s->loop) + 1; /* its first bytes may be there already */
-    c->next = s->connections;
-    if (c->next != NULL)
-        c->next->prev = c;
-    s->connections = c;
-    s->connection_count++;
+    server_link(s, c);
     if (loop_watch(s->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, connection_ready) != PP_OK) {
         close(fd);
         connection_close(s, c);
@@ -547,7 +533,7 @@ struct server *server_new(struct loop *loop, const struct server_limits *limits,
     s->mhd = MHD_start_daemon(
         MHD_USE_ERROR_LOG | MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE, 0,
         NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, s, MHD_OPTION_CONNECTION_LIMIT,
-        limits->connections + 1, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)SERVER_CONNECTION_MEMORY,
+        limits->connections + SERVER_LEAVING, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)SERVER_CONNECTION_MEMORY,
         MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_URI_LOG_CALLBACK, request_line,
         s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
         MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);

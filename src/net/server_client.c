@@ -8,9 +8,10 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#define SERVER_END_CHECK  50   /* ms from a client's end of sending to the look whether a request is left unfinished */
-#define SERVER_LINGER     1000 /* ms to read on after a refusal in the midst of a body, so that it is seen */
-#define SERVER_DRAIN_HEAD 1000 /* ms for the first request of a client that has just come when the drain begins */
+#define SERVER_END_CHECK     50 /* ms from a client's end of sending to the look whether a request is left unfinished */
+#define SERVER_LINGER        1000 /* ms to read on after a refusal in the midst of a body, so that it is seen */
+#define SERVER_DRAIN_HEAD    1000 /* ms for the first request of a client that has just come when the drain begins */
+#define SERVER_LOOK_FOR_ROOM 256u /* connections looked at to find one that can go */
 
 /* --- deadlines --- */
 
@@ -213,4 +214,45 @@ struct server_connection *server_at_fault(const struct server *s)
         found[by_head] = c;
     }
     return found[1] != NULL ? found[1] : found[0];
+}
+
+void server_link(struct server *s, struct server_connection *c)
+{
+    c->next = s->connections;
+    if (c->next != NULL)
+        c->next->prev = c;
+    else
+        s->oldest = c;
+    s->connections = c;
+    s->connection_count++;
+}
+
+void server_unlink(struct server *s, struct server_connection *c)
+{
+    if (c->next != NULL)
+        c->next->prev = c->prev;
+    else
+        s->oldest = c->prev;
+    if (c->prev != NULL)
+        c->prev->next = c->next;
+    else
+        s->connections = c->next;
+    s->connection_count--;
+}
+
+bool server_make_room(struct server *s)
+{
+    struct server_connection *c = s->oldest;
+    if (s->connection_count >= s->limits.connections + SERVER_LEAVING - 1)
+        return false;
+    for (unsigned looked = 0; c != NULL && looked < SERVER_LOOK_FOR_ROOM; looked++, c = c->prev) {
+        if (c->leaving || (c->phase != PHASE_IDLE && c->phase != PHASE_HEAD))
+            continue;
+        c->leaving = true;
+        c->refused = REFUSAL_OVERLOADED;
+        (void)shutdown(c->watch.fd, SHUT_RDWR); /* libmicrohttpd sees the end and closes */
+        s->ready = true;
+        return true;
+    }
+    return false;
 }

@@ -25,6 +25,7 @@ struct server_connection {
     bool unix_socket;
     bool client_ended;      /* EPOLLRDHUP was seen: it sends no more, and may be gone altogether */
     bool reading_ended;     /* by ourselves, so that EPOLLRDHUP says nothing about the client */
+    bool leaving;           /* it made room for another, and is about to be closed */
     bool heard;             /* a byte of the request at hand arrived */
     uint64_t readable_turn; /* the loop's turn in which bytes arrived last */
     enum refusal refused;
@@ -61,7 +62,8 @@ struct server {
     struct watch mhd_watch; /* libmicrohttpd's own epoll descriptor, level-triggered inside ours */
     struct server_limits limits;
     struct server_handlers handlers;
-    struct server_connection *connections;
+    struct server_connection *connections; /* the newest; its `next` is older */
+    struct server_connection *oldest;
     unsigned connection_count;
     struct server_connection *adding; /* the connection being given to libmicrohttpd right now */
     bool draining;
@@ -70,7 +72,14 @@ struct server {
     unsigned spare_count;
 };
 
+#define SERVER_LEAVING 64u /* connections beyond the limit: those that made room and are not closed yet */
+
 /* --- server_client.c --- */
+void server_link(struct server *s, struct server_connection *c);
+void server_unlink(struct server *s, struct server_connection *c);
+/* The limit is reached: the client longest here that has no request under way (idle, or slow with its head) has to go.
+ * A flood of such clients drives out its own, and honest ones are served. False when there is none. */
+bool server_make_room(struct server *s);
 /* Enters a phase that must be over `within` ms (0 or less: no deadline). */
 void connection_expect(struct server_connection *c, enum phase phase, msec within);
 /* An answer of our own written past libmicrohttpd, at points where that has nothing of its own to write. Best effort:
