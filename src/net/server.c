@@ -380,7 +380,7 @@ static enum pp_result add_lines(struct MHD_Response *response, const struct serv
     if (!fine)
         return PP_NOMEM;
     /* Beyond its memory libmicrohttpd closes without a word: refuse while there is still something to say. */
-    return bytes + r->head_bytes > SERVER_CONNECTION_MEMORY * 3 / 4 ? PP_LIMIT : PP_OK;
+    return bytes + r->head_bytes + SERVER_HEADER_RECORD > SERVER_CONNECTION_MEMORY ? PP_LIMIT : PP_OK;
 }
 
 static void answer(struct server_request *r)
