@@ -217,7 +217,9 @@ CHECKS += unit
 CHECKS += $(if $(SIM),sim mutants)
 CHECKS += $(if $(REPLAY),corpus)
 CHECKS += $(if $(DIFFERENTIAL),differential)
-CHECKS += $(if $(wildcard tests/e2e/test_*.py),e2e)
+CHECKS += completion
+CHECKS += e2e
+CHECKS += system
 
 # Everything the checks run, so that "make -j2 check" compiles in parallel and then measures undisturbed.
 CHECK_PROGRAMS = $(DAEMON) $(UNIT) $(SIM) $(REPLAY) $(DIFFERENTIAL) $(FAKEPROOF)

@@ -23,7 +23,7 @@ _proofproxy() {
             i=$((i + 1))
             config=${COMP_WORDS[i]}
             ;;
-        --max) i=$((i + 1)) ;;
+        --max | --admin) i=$((i + 1)) ;;
         -*) ;;
         *)
             if [ -z "$command" ]; then
@@ -43,6 +43,11 @@ _proofproxy() {
         compopt -o filenames 2>/dev/null
         return
         ;;
+    --admin)
+        mapfile -t COMPREPLY < <(compgen -W 'unix: 127.0.0.1:' -- "$current")
+        compopt -o nospace 2>/dev/null
+        return
+        ;;
     --max)
         mapfile -t COMPREPLY < <(compgen -W '5s 30s 1m 5m' -- "$current")
         return
@@ -52,10 +57,11 @@ _proofproxy() {
     local offer=''
     case $command:$sub in
     :) offer='run check config status doctor token reload wait -c --config -V --version -h --help' ;;
+    check:) offer='--json' ;;
     config:) offer='--json --keys' ;;
-    check: | status:) offer='--json' ;;
+    status: | reload:) offer='--json --admin' ;;
     doctor:)
-        offer='--json'
+        offer='--json --admin'
         [ -n "$environment" ] || offer="$offer $(_proofproxy_environments "$config")"
         ;;
     token:) offer='list add retire' ;;
@@ -64,17 +70,17 @@ _proofproxy() {
         [ -n "$environment" ] || offer="$offer $(_proofproxy_environments "$config")"
         ;;
     token:add)
-        offer='--force'
+        offer='--force --json'
         [ -n "$environment" ] || offer="$offer $(_proofproxy_environments "$config")"
         ;;
     token:retire)
         if [ -n "$environment" ]; then
-            offer=$(_proofproxy_fingerprints "$config" "$environment")
+            offer="--json $(_proofproxy_fingerprints "$config" "$environment")"
         else
-            offer=$(_proofproxy_environments "$config")
+            offer="--json $(_proofproxy_environments "$config")"
         fi
         ;;
-    wait:) offer='--max' ;;
+    wait:) offer='--max --admin' ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$offer" -- "$current")
 }

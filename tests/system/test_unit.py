@@ -193,7 +193,8 @@ def test_a_stop_asks_websockets_to_come_back(service):
     session = {"partner_user_id": "u-1", "user_email": "u@example.org", "network": "TRC20", "currency": "USDT",
                "amount": "10.00"}
     with Client(("127.0.0.1", 8780)) as client:
-        created = client.get("/widget/session", "POST", ["Content-Type: application/json"], json.dumps(session).encode())
+        created = client.get("/widget/session", "POST", ["Content-Type: application/json"],
+                             json.dumps(session).encode())
         transaction = created.json["merchant_transaction_id"]
     with Client(("127.0.0.1", 8780)) as client:
         client.send(request(f"/ws?tx_id={transaction}", fields=[
