@@ -225,6 +225,10 @@ static void settle(struct tunnel *t)
     if (down->ended)
         tunnel_arm(t); /* its patience is shorter now */
     bool goodbye = up->frames.closed && down->frames.closed;
+    if (goodbye && t->phase == TUNNEL_WAITING && up->pending == NULL && down->pending == NULL) {
+        tunnel_end(t, false); /* all was said, and this worker wants to be done */
+        return;
+    }
     bool over = (up->ended || down->ended) && (up->frames.closed || down->frames.closed);
     if ((goodbye || over || up->lost || down->lost) && t->deadline == MSEC_NEVER && t->phase != TUNNEL_ENDED) {
         t->deadline = clock_now() + TUNNEL_LINGER; /* what is left has a moment */

@@ -158,6 +158,25 @@ START_TEST(test_drain_behind_a_close)
 }
 END_TEST
 
+START_TEST(test_drain_between_two_closes)
+{
+    struct rig r;
+    rig_open(&r, "");
+    struct ends e = rig_tunnel(&r, true, STR_NONE, STR_NONE);
+    say(&r, e.upstream, UP_CLOSE);
+    tunnel_set_drain(r.worker->tunnels, 0);
+    rig_settle(&r);
+    say(&r, e.client, CLIENT_SAYS);
+    ck_assert_uint_eq(tunnels(&r), 0);
+    hears(e.upstream, CLIENT_SAYS);
+    hears_end(e.upstream);
+    hears(e.client, UP_CLOSE);
+    hears_end(e.client);
+    ends_close(&e);
+    rig_close(&r);
+}
+END_TEST
+
 START_TEST(test_drain_of_what_is_no_websocket)
 {
     struct rig r;
@@ -336,6 +355,7 @@ int main(void)
     tcase_add_test(drain, test_drain_not_answered);
     tcase_add_test(drain, test_drain_answered_by_an_end);
     tcase_add_loop_test(drain, test_drain_behind_a_close, 0, 2);
+    tcase_add_test(drain, test_drain_between_two_closes);
     tcase_add_loop_test(drain, test_drain_of_what_is_no_websocket, 0, 2);
     tcase_add_test(drain, test_drain_of_a_stalled_client);
     tcase_add_test(drain, test_drain_is_spread);
