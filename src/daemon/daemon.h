@@ -7,6 +7,9 @@
 #include "daemon/token_manager.h"
 #include "proxy/worker.h"
 
+/* Bytes of any text about a reload: a config file has at most LIMIT_CONFIG_FILE, and a difference names both sides. */
+#define RELOAD_TEXT_MAX (4u * LIMIT_CONFIG_FILE)
+
 /* What the main thread keeps of one environment across reloads. */
 struct daemon_environment {
     char *name;
@@ -22,7 +25,8 @@ struct daemon_environment {
 struct daemon {
     const char *config_path;
     struct loop *loop;
-    struct config *config; /* in force */
+    struct config *config;       /* in force */
+    struct config *started_with; /* holds what is in force of the keys that need a restart */
     struct metrics *metrics;
     struct listener_set *listeners;
     struct admin *admin;
@@ -37,8 +41,8 @@ struct daemon {
     int exit_status;
     struct {
         bool ok;
-        int64_t when, success_when; /* wall ms */
-        struct buf problems, restart, changed;
+        int64_t when, success_when;            /* wall ms */
+        struct buf problems, restart, changed; /* `restart`: since the start, not only by the last reload */
     } reload;
     struct buf posture;
 

@@ -1,5 +1,7 @@
 /* Generations of the config: building a whole new one, then swapping everything or nothing. */
 #include "daemon/daemon.h"
+
+#include "base/crypto.h"
 #include "daemon/notify.h"
 #include "daemon/posture.h"
 
@@ -108,7 +110,8 @@ static enum pp_result open_listeners(struct daemon *d, struct generation *g, str
     const struct config *c = g->config;
     struct problem problem = {0}, admin_problem = {0};
     size_t n = 0;
-    requests[n++] = (struct listener_request){ADMIN_OWNER, &c->admin_listen, &c->admin_access};
+    /* The admin interface stays where it was opened at the start; who may open its sockets can change. */
+    requests[n++] = (struct listener_request){ADMIN_OWNER, &d->started_with->admin_listen, &c->admin_access};
     for (size_t i = 0; i < c->environment_count; i++)
         requests[n++] = (struct listener_request){c->environments[i].name, &c->environments[i].listen,
                                                   &c->environments[i].unix_access};
@@ -278,18 +281,32 @@ enum pp_result daemon_apply(struct daemon *d, struct config *config, struct buf 
 
 /* --- asked for by SIGHUP or the admin interface --- */
 
+/* What this reload changes, and what has been waiting for a restart since the start. */
+static enum pp_result compare(const struct daemon *d, const struct config *config, struct buf *changed,
+                              struct buf *restart)
+{
+    struct buf ignored;
+    buf_init(&ignored, RELOAD_TEXT_MAX);
+    enum pp_result rc = config_diff(d->config, config, changed, &ignored);
+    buf_clear(&ignored);
+    if (rc == PP_OK)
+        rc = config_diff(d->started_with, config, &ignored, restart);
+    buf_free(&ignored);
+    return rc;
+}
+
 bool daemon_reload(struct daemon *d)
 {
     struct config *config = NULL;
-    struct config_problems problems = {0};
+    struct config_problems problems;
+    struct buf restart;
     notify_reloading();
-    buf_init(&problems.text, 64u * 1024);
+    config_problems_init(&problems);
+    buf_init(&restart, RELOAD_TEXT_MAX);
     enum pp_result rc = config_load(d->config_path, &config, &problems);
     buf_clear(&d->reload.changed);
-    if (rc == PP_OK) {
-        buf_clear(&d->reload.restart);
-        rc = config_diff(d->config, config, &d->reload.changed, &d->reload.restart);
-    }
+    if (rc == PP_OK)
+        rc = compare(d, config, &d->reload.changed, &restart);
     if (rc == PP_OK)
         rc = daemon_apply(d, config, &problems.text);
     d->reload.ok = rc == PP_OK;
@@ -297,20 +314,24 @@ bool daemon_reload(struct daemon *d)
     buf_clear(&d->reload.problems);
     if (d->reload.ok) {
         d->reload.success_when = d->reload.when;
+        buf_free(&d->reload.restart);
+        d->reload.restart = restart;
+        buf_init(&restart, RELOAD_TEXT_MAX);
         log_configure(config->log_level, config->log_format);
         log_info("config", NULL, "reloaded %s%s", d->config_path,
                  buf_len(&d->reload.changed) == 0 ? ": nothing changed" : "");
         daemon_log_lines(LOG_LEVEL_INFO, "changed", &d->reload.changed);
         daemon_log_lines(LOG_LEVEL_WARNING, "needs a restart", &d->reload.restart);
         buf_clear(&d->posture);
-        posture_text(config, true, &d->posture);
+        posture_text(config, secret_memory_locked(), &d->posture);
     } else {
         buf_append_str(&d->reload.problems, buf_str(&problems.text));
         log_error("config", NULL, "reload of %s failed, the running config stays in force", d->config_path);
         daemon_log_lines(LOG_LEVEL_ERROR, "problem", &d->reload.problems);
     }
     config_unref(&config);
-    buf_free(&problems.text);
+    config_problems_free(&problems);
+    buf_free(&restart);
     notify_ready();
     daemon_tell_status(d);
     return d->reload.ok;

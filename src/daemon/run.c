@@ -148,7 +148,7 @@ static void reload_asked(void *owner, struct admin_reload *waiter)
     struct daemon *d = owner;
     bool ok = daemon_reload(d);
     struct buf text;
-    buf_init(&text, 64u * 1024);
+    buf_init(&text, 3 * RELOAD_TEXT_MAX);
     if (ok) {
         buf_append_str(&text, buf_str(&d->reload.changed));
         if (buf_len(&d->reload.restart) > 0)
@@ -207,6 +207,7 @@ static int start(struct daemon *d, struct config *config)
     buf_init(&problems, 64u * 1024);
     unsigned nofile = hardening_raise_nofile();
     d->config = config_ref(config);
+    d->started_with = config_ref(config);
     d->started = clock_wall();
     d->loop = loop_new();
     if (d->loop == NULL || watch_signals(d) != PP_OK || make_metrics(d) != PP_OK) {
@@ -260,6 +261,7 @@ static void stop(struct daemon *d)
         close(d->signal_fd);
     metrics_free(d->metrics);
     config_unref(&d->config);
+    config_unref(&d->started_with);
     buf_free(&d->reload.problems);
     buf_free(&d->reload.restart);
     buf_free(&d->reload.changed);
@@ -282,11 +284,11 @@ int daemon_run(const char *config_path)
         return 1;
     d->config_path = config_path;
     d->signal_fd = d->signals.fd = -1;
-    buf_init(&d->reload.problems, 64u * 1024);
-    buf_init(&d->reload.restart, 64u * 1024);
-    buf_init(&d->reload.changed, 64u * 1024);
+    buf_init(&d->reload.problems, RELOAD_TEXT_MAX);
+    buf_init(&d->reload.restart, RELOAD_TEXT_MAX);
+    buf_init(&d->reload.changed, RELOAD_TEXT_MAX);
     buf_init(&d->posture, 16u * 1024);
-    buf_init(&problems.text, 64u * 1024);
+    config_problems_init(&problems);
     hardening_process();
     if (!secret_memory_locked())
         log_warning("main", NULL,
