@@ -157,7 +157,7 @@ enum pp_result config_print_json(const struct config *c, struct buf *out) PP_MUS
 
 /* What differs between two configs: `changed` gets one line per key that takes effect by reload, `restart` one line per
  * key that needs a restart ("KEY: OLD -> NEW", no secret, each with its newline). An environment that came or went is
- * one line in `restart`. Both buffers belong to the caller, initialised. */
+ * one line in `changed`. Both buffers belong to the caller, initialised. */
 enum pp_result config_diff(const struct config *before, const struct config *after, struct buf *changed,
                            struct buf *restart) PP_MUST_CHECK;
 

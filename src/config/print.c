@@ -201,13 +201,13 @@ enum pp_result config_diff(const struct config *before, const struct config *aft
     for (size_t i = 0; rc == PP_OK && i < before->environment_count; i++) {
         const struct environment_config *old = &before->environments[i], *new = config_environment(after, old->name);
         if (new == NULL)
-            (void)buf_printf(restart, "environments.%s: removed\n", old->name);
+            (void)buf_printf(changed, "environments.%s: removed\n", old->name);
         else
             rc = diff_options(false, old->name, old, new, changed, restart);
     }
     for (size_t i = 0; i < after->environment_count; i++)
         if (config_environment(before, after->environments[i].name) == NULL)
-            (void)buf_printf(restart, "environments.%s: added\n", after->environments[i].name);
+            (void)buf_printf(changed, "environments.%s: added\n", after->environments[i].name);
     if (rc == PP_OK && (changed->failed || restart->failed))
         rc = PP_NOMEM;
     return rc;

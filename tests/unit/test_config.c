@@ -419,14 +419,14 @@ static const struct {
          p, 2, FILE_OF("/u") "retries = { methods = []; }; allowed_paths = [ \"/ws\" ];") "};",
      "drain_timeout: \"20s\" -> \"3s\"\n"
      "log.level: \"info\" -> \"debug\"\n"
+     "environments.p.listen: [ \"127.0.0.1:1\" ] -> [ \"127.0.0.1:2\" ]\n"
      "environments.p.token_file: \"/t\" -> \"/u\"\n"
      "environments.p.allowed_paths: [ \"/widget/\", \"/ws\" ] -> [ \"/ws\" ]\n"
      "environments.p.retries.methods: [ \"GET\", \"HEAD\" ] -> []\n",
-     "workers: 1 -> 2\n"
-     "environments.p.listen: [ \"127.0.0.1:1\" ] -> [ \"127.0.0.1:2\" ]\n"},
+     "workers: 1 -> 2\n"},
     {"environments = { " ENVIRONMENT(p, 1, FILE_OF("/t")) ENVIRONMENT(q, 2, FILE_OF("/t")) "};",
-     "environments = { " ENVIRONMENT(r, 2, FILE_OF("/t")) ENVIRONMENT(p, 1, FILE_OF("/t")) "};", "",
-     "environments.q: removed\nenvironments.r: added\n"},
+     "environments = { " ENVIRONMENT(r, 2, FILE_OF("/t")) ENVIRONMENT(p, 1, FILE_OF("/t")) "};",
+     "environments.q: removed\nenvironments.r: added\n", ""},
     /* Secrets are compared for what they are, and shown for what they are not. */
     {"environments = { " ENVIRONMENT(p, 1, "client_token = \"SECRET-current\";") "};",
      "environments = { " ENVIRONMENT(p, 1, "client_token = \"SECRET-previous\";") "};",
