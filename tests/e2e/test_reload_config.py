@@ -1,0 +1,92 @@
+"""What a reload takes up, what waits for a restart, and what a bad file leaves as it was."""
+import json
+import subprocess
+
+import pytest
+
+
+@pytest.fixture
+def running(daemon, raw_upstream):
+    return daemon(raw_upstream(tls=False))
+
+
+def command(running, *arguments):
+    """A command at the daemon, by the admin socket it was started with; its status and output."""
+    done = subprocess.run([running.binary, *arguments, "--admin", f"unix:{running.directory}/admin.sock", "-c",
+                           running.config_file], capture_output=True, text=True, timeout=20, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def configuration(running):
+    _, text = command(running, "status", "--json")
+    return json.loads(text)["config"]
+
+
+def test_changes_are_named_and_in_force(running):
+    running.environments["production"]["max_body"] = "3"
+    running.settings["log"] = {"level": "debug"}
+    running.write_config()
+    status, text = command(running, "reload")
+    assert status == 0
+    assert 'log.level: "info" -> "debug"\n' in text
+    assert 'environments.production.max_body: "1m" -> "3"\n' in text
+    assert "restart" not in text
+    assert running.get("/widget/session", "POST", (), b"1234").status == 413
+
+
+def test_what_needs_a_restart_is_named_until_it_is_made_or_taken_back(running):
+    before = dict(running.settings)
+    running.settings.update(workers=2, admin={"listen": [f"unix:{running.directory}/elsewhere.sock"]})
+    running.write_config()
+    status, text = command(running, "reload")
+    waiting = ["workers: 1 -> 2", f'admin.listen: [ "unix:{running.directory}/admin.sock" ] -> '
+               f'[ "unix:{running.directory}/elsewhere.sock" ]']
+    assert status == 0 and all(line in text for line in waiting)
+    # The admin interface is where it was, nothing is where it is not, and a second reload forgets nothing.
+    assert not (running.directory / "elsewhere.sock").exists()
+    running.reload()
+    assert configuration(running)["restart_needed"] == waiting
+    # Nor does a bad one.
+    running.write_config("nonsense = 1;")
+    status, text = command(running, "reload")
+    assert status != 0 and "proofproxy.conf:1: nonsense: unknown key" in text
+    assert configuration(running)["restart_needed"] == waiting
+    assert configuration(running)["problems"] and not configuration(running)["ok"]
+    running.settings = before
+    running.write_config()
+    running.reload()
+    effective = configuration(running)
+    assert effective["restart_needed"] == [] and effective["problems"] == [] and effective["ok"]
+
+
+def test_environments_come_and_go(running):
+    keys = {**running.environments["production"], "listen": [f"unix:{running.directory}/second.sock"]}
+    running.environments["second"] = keys
+    running.write_config()
+    status, text = command(running, "reload")
+    assert status == 0 and "environments.second: added" in text and "restart" not in text
+    assert (running.directory / "second.sock").is_socket()
+    del running.environments["second"]
+    running.write_config()
+    status, text = command(running, "reload")
+    assert status == 0 and "environments.second: removed" in text
+    assert not (running.directory / "second.sock").exists()
+
+
+def test_a_changed_mode_of_the_admin_socket_needs_no_restart(running):
+    assert (running.directory / "admin.sock").stat().st_mode & 0o777 == 0o660
+    running.settings["admin"]["unix_mode"] = "0600"
+    running.write_config()
+    status, text = command(running, "reload")
+    assert status == 0 and 'admin.unix_mode: "0660" -> "0600"' in text and "restart" not in text
+    assert (running.directory / "admin.sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_secrets_in_the_config_stay_out_of_what_a_reload_says(running, vault):
+    new, old = vault.token(), vault.token()
+    running.environments["production"].update(client_token=new, egress={"proxy": f"http://user:{old}@127.0.0.1:1"})
+    del running.environments["production"]["token_file"]
+    running.write_config()
+    status, text = command(running, "reload")
+    assert status == 0 and 'client_token: "" -> "fingerprint:' in text and '-> "http://***@127.0.0.1:1"' in text
+    assert new not in text and old not in text
