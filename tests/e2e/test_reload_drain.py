@@ -162,7 +162,6 @@ def test_a_broken_pipe_is_nothing(daemon, fake):
     ({"base_url": "http://proof.example"}, "base_url"),
     ({"max_body": "lots"}, "max_body"),
     ({"listen": []}, "listen"),
-    ({"token_file": "/nonexistent/token"}, "token_file"),
     ({"listen": ["0.0.0.0:18999"]}, "listen"),
     ({"unknown": 1}, "unknown"),
 ])

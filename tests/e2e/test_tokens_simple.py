@@ -118,3 +118,19 @@ def test_local_refusals_use_no_token(daemon, fake):
     running = daemon(fake)
     refused(running.get("/nowhere"), 404)
     assert used(fake) == {}
+
+
+def test_without_a_token_it_waits_for_one(daemon, fakeproof, token, ca, tmp_path):
+    """A secret manager may come later than we: until then 503, ready as soon as the file is there."""
+    fake = fakeproof()
+    path = tmp_path / "late.token"
+    running = daemon(environments={"production": {"base_url": fake.url, "token_file": str(path),
+                                                  "tls": {"ca_file": ca}}},
+                     process={"wait": False})
+    running.wait_log("late.token")
+    refused(running.get("/widget/transactions/x"), 503, "proxy_no_token")
+    assert running.notices.count("READY=1") == 0
+    running.write_tokens(path, [token])
+    running.wait_ready()
+    passed(running.get("/widget/transactions/x"), 404)
+    assert fake.stats()["requests"] == 1

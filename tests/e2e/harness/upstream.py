@@ -1,5 +1,6 @@
 """A scripted upstream: a test sees the exact bytes that arrive and says the exact bytes to answer."""
 import queue
+import select
 import socket
 import ssl
 import struct
@@ -23,13 +24,24 @@ class Connection:
         self.buffer = b""
         self.done = threading.Event()
         self.go_on = threading.Event()
+        # A descriptor must not be closed while another thread reads from it: its number may serve a new socket then.
+        self.reading = threading.RLock()
+        self.wake_reader, self.waker = socket.socketpair()
 
-    def receive(self):
+    def receive(self, patience=None):
         """Adds what comes next to the buffer."""
-        try:
-            data = self.sock.recv(65536)
-        except (OSError, ValueError) as error:
-            raise Ended(str(error)) from error
+        with self.reading:
+            try:
+                if not (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
+                    poll = select.poll()
+                    poll.register(self.sock, select.POLLIN)
+                    poll.register(self.wake_reader, select.POLLIN)
+                    ready = poll.poll(None if patience is None else patience * 1000)
+                    if not ready or self.wake_reader.fileno() in dict(ready):
+                        raise Ended("closed by the test" if ready else "timed out")
+                data = self.sock.recv(65536)
+            except (OSError, ValueError) as error:
+                raise Ended(str(error)) from error
         if not data:
             raise Ended("end")
         self.received += data
@@ -81,6 +93,11 @@ class Connection:
         """orderly: close_notify and FIN; truncate: FIN alone; reset: RST."""
         self.done.set()
         self.go_on.set()
+        self.waker.send(b"x")
+        with self.reading:
+            self._close(how)
+
+    def _close(self, how):
         try:
             if how == "reset":
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -98,10 +115,9 @@ class Connection:
 
     def wait_end(self, patience=PATIENCE):
         """Reads until the peer is gone."""
-        self.sock.settimeout(patience)
         try:
             while True:
-                self.receive()
+                self.receive(patience)
         except Ended as end:
             assert "timed out" not in str(end), "the peer keeps the connection open"
 
