@@ -1,8 +1,10 @@
 /* Clients' connections seen from outside libmicrohttpd: deadlines, their going, refusals it has no way to give. */
 #include "net/server_private.h"
 
+#include "base/crypto.h"
 #include "net/peer.h"
 
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -48,14 +50,17 @@ void connection_write_refusal(int fd, enum refusal refusal)
     const struct reply_rule *rule = reply_rule(refusal);
     struct buf body, all;
     char proxy_status[96];
+    uint64_t id = 0; /* without randomness the answer still says what is wrong */
+    if (crypto_random(&id, sizeof id) != PP_OK)
+        id = 0;
     buf_init(&body, 2048);
     buf_init(&all, 4096);
     reply_proxy_status(refusal, proxy_status);
     if (reply_body(&body, refusal, "", SENT_NO) == PP_OK) {
         buf_printf(&all,
                    "HTTP/1.1 %d Refused\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-                   "Proxy-Status: %s\r\nConnection: close\r\n\r\n",
-                   rule->status, buf_len(&body), proxy_status);
+                   "X-Request-Id: pp-%016" PRIx64 "\r\nProxy-Status: %s\r\nConnection: close\r\n\r\n",
+                   rule->status, buf_len(&body), id, proxy_status);
         buf_append_str(&all, buf_str(&body));
         if (!all.failed)
             (void)!send(fd, all.data, buf_len(&all), MSG_DONTWAIT | MSG_NOSIGNAL);
