@@ -252,14 +252,15 @@ static void enter_idle(struct upstream_pool *pool, struct upstream_connection *c
 }
 
 /* The newest idle connection that is still good, or NULL. */
-static struct upstream_connection *take_idle(struct upstream_pool *pool, bool fresh)
+static struct upstream_connection *take_idle(struct upstream_pool *pool, bool fresh, bool unrepeatable)
 {
     struct upstream_connection *c = pool->idle.first;
     msec now = clock_now();
     while (c != NULL) {
         struct upstream_connection *next = c->next;
         if (may_use(c, fresh)) {
-            if (now < c->drop_at && (now - c->idle_since <= IDLE_TRUSTED || connection_is_quiet(c))) {
+            bool trusted = !unrepeatable && now - c->idle_since <= IDLE_TRUSTED;
+            if (now < c->drop_at && (trusted || connection_is_quiet(c))) {
                 leave_idle(pool, c);
                 c->used |= now - c->idle_since > IDLE_TRUSTED;
                 c->state = CONNECTION_BUSY;
@@ -354,7 +355,7 @@ static void serve_waiters(struct upstream_pool *pool)
     struct upstream_waiter *w = pool->first_waiter;
     while (w != NULL && !pool->closing) {
         struct upstream_waiter *next = w->next;
-        struct upstream_connection *c = take_idle(pool, w->fresh);
+        struct upstream_connection *c = take_idle(pool, w->fresh, w->unrepeatable);
         if (c != NULL) {
             dequeue(pool, w);
             untie(pool, w);
@@ -537,7 +538,7 @@ void upstream_pool_close(struct upstream_pool *pool)
 struct upstream_connection *upstream_acquire(struct upstream_pool *pool, struct upstream_waiter *w, bool fresh)
 {
     /* Nobody overtakes those who wait. */
-    struct upstream_connection *c = pool->closing || pool->content > 0 ? NULL : take_idle(pool, fresh);
+    struct upstream_connection *c = pool->closing || pool->content > 0 ? NULL : take_idle(pool, fresh, w->unrepeatable);
     if (c != NULL) {
         if (pool->idle.count - pool->retiring + pool->spare < pool->settings.warm)
             want_work(pool);

@@ -59,6 +59,9 @@ struct upstream_waiter {
     /* Exactly one of them is called, never from inside upstream_acquire: */
     void (*ready)(struct upstream_waiter *w, struct upstream_connection *c);                  /* it is yours now */
     void (*failed)(struct upstream_waiter *w, enum upstream_failure why, const char *detail); /* detail: for the log */
+    /* Set by the caller: what will be sent cannot be sent twice, so that an idle connection is looked at once more
+     * before it is given (one recv(2)), however short it was idle. */
+    bool unrepeatable;
     /* All that follows is private; zero before the first use. */
     struct upstream_waiter *next, *prev;
     struct upstream_pool *pool;

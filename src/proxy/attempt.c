@@ -10,6 +10,7 @@
 
 static void ask(struct exchange *ex);
 static void read_answer(struct exchange *ex);
+static void ended(struct exchange *ex, bool orderly);
 
 static struct exchange *of_user(struct upstream_user *u)
 {
@@ -215,12 +216,20 @@ static bool write_request(struct exchange *ex)
     }
 }
 
+/* The connection takes no more. It may have said why before it closed; if it has not begun to, it never will. */
+static void write_broke(struct exchange *ex)
+{
+    read_answer(ex);
+    if (ex->upstream != NULL && ex->state == EXCHANGE_ASKING && !ex->got_bytes)
+        ended(ex, false);
+}
+
 void attempt_more_body(struct exchange *ex)
 {
     if (ex->upstream == NULL)
         return;
-    if (!write_request(ex) && !ex->got_bytes)
-        read_answer(ex); /* it may have said why before it closed */
+    if (!write_request(ex))
+        write_broke(ex);
 }
 
 static void writable(struct upstream_user *u)
@@ -279,7 +288,7 @@ static void ask(struct exchange *ex)
         return;
     }
     if (!write_request(ex))
-        read_answer(ex);
+        write_broke(ex);
 }
 
 void attempt_start(struct exchange *ex, bool fresh)
@@ -304,7 +313,8 @@ void attempt_start(struct exchange *ex, bool fresh)
         failed(ex, REFUSAL_INTERNAL, false, "out of memory");
         return;
     }
-    ex->waiter = (struct upstream_waiter){.ready = connected, .failed = not_connected};
+    bool repeatable = ex->admission.head || str_equal(ex->method, STR("GET")) || ex->admission.websocket;
+    ex->waiter = (struct upstream_waiter){.ready = connected, .failed = not_connected, .unrepeatable = !repeatable};
     struct upstream_connection *c = upstream_acquire(ex->settings->pool, &ex->waiter, fresh);
     if (c != NULL) {
         ex->upstream = c;
