@@ -15,6 +15,7 @@ DEPS := \
 	autoconf \
 	build-essential \
 	check \
+	chromium \
 	clang-14 \
 	clang-format-14 \
 	clang-tidy-14 \
@@ -38,6 +39,7 @@ DEPS := \
 	openssl \
 	pkg-config \
 	procps \
+	prometheus \
 	python3 \
 	python3-aiohttp \
 	python3-h11 \

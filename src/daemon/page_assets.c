@@ -19,7 +19,7 @@ const char page_style[] =
     ".ok{color:var(--ok)}.warn{color:var(--warn)}.bad{color:var(--bad)}\n"
     ".scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;margin:.6rem 0}\n"
     "th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--line);white-space:nowrap}\n"
-    "th{font-weight:600;color:var(--soft)}td.n,th.n{text-align:right}\n"
+    "th{font-weight:600;color:var(--soft)}td.n,th.n{text-align:right;padding-right:1.2rem}\n"
     "dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem;margin:.6rem 0}\n"
     "dt{color:var(--soft)}dd{margin:0}\n"
     ".figures{display:flex;flex-wrap:wrap;gap:.6rem 2rem;margin:.8rem 0}.figures b{display:block;font-size:1.2rem}\n"
@@ -28,6 +28,9 @@ const char page_style[] =
     "svg path{vector-effect:non-scaling-stroke}\n"
     ".grid{stroke:var(--line);fill:none}.bar{fill:var(--bar)}path.bad{fill:var(--bad)}\n"
     ".p50,.p99{fill:none;stroke-width:1.6}.p50{stroke:var(--p50)}.p99{stroke:var(--p99)}\n"
+    "figcaption i{font-style:normal;font-size:.8rem;border-bottom:3px solid;margin-left:.3rem}\n"
+    ".kbar{border-color:var(--bar)}.kbad{border-color:var(--bad)}.k50{border-color:var(--p50)}.k99{border-color:"
+    "var(--p99)}\n"
     ".axis{display:flex;justify-content:space-between;font-size:.8rem}\n"
     "@media(max-width:40rem){main{padding:.6rem}section{padding:.7rem}dl{grid-template-columns:1fr}dd{margin-bottom:"
     ".4rem}}\n";

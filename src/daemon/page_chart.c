@@ -15,13 +15,14 @@ static size_t points_of(const struct history *h, struct history_point points[sta
     return h == NULL ? 0 : history_points(h, MERGE, points);
 }
 
-static void begin(struct buf *out, const char *title, const char *summary)
+/* `legend`: HTML that names the colours. */
+static void begin(struct buf *out, const char *title, const char *summary, const char *legend)
 {
     buf_printf(out,
-               "<figure><figcaption><b>%s</b> <span>%s</span></figcaption>"
+               "<figure><figcaption><b>%s</b> <span>%s</span>%s</figcaption>"
                "<svg viewBox=\"0 0 %.0f %.0f\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"%s: %s\">"
                "<path class=\"grid\" d=\"M0 0.5H%.0fM0 %.1fH%.0fM0 %.1fH%.0f\"/>",
-               title, summary, WIDTH, HEIGHT, title, summary, WIDTH, HEIGHT / 2, WIDTH, HEIGHT - 0.5, WIDTH);
+               title, summary, legend, WIDTH, HEIGHT, title, summary, WIDTH, HEIGHT / 2, WIDTH, HEIGHT - 0.5, WIDTH);
 }
 
 static void end(struct buf *out)
@@ -53,7 +54,7 @@ void page_chart_requests(struct buf *out, const struct history *h)
     (void)snprintf(summary, sizeof summary,
                    "%" PRIu64 " in the last hour, %" PRIu64 " of them failed (5xx or aborted); peak %.1f per second",
                    requests, errors, (double)most / (MERGE * HISTORY_STEP / 1000.0));
-    begin(out, "Requests", summary);
+    begin(out, "Requests", summary, " <i class=\"kbar\">all</i> <i class=\"kbad\">failed</i>");
     buf_append_str(out, STR("<path class=\"bar\" d=\""));
     for (size_t i = 0; i < count; i++)
         bar(out, i, points[i].requests, most);
@@ -112,7 +113,7 @@ void page_chart_latency(struct buf *out, const struct history *h)
         milliseconds(most, c);
         (void)snprintf(summary, sizeof summary, "median %s, 99th percentile %s; highest in the hour %s", a, b, c);
     }
-    begin(out, "Latency", summary);
+    begin(out, "Latency", summary, " <i class=\"k50\">median</i> <i class=\"k99\">99th percentile</i>");
     line(out, points, count, false, most);
     line(out, points, count, true, most);
     end(out);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define WORKER_LOG_LIMIT (1024u * 1024) /* access log lines of one turn; beyond, lines are lost and that is logged */
+#define POOL_INTERVAL    1000           /* ms between two looks at the pools for the metrics */
 
 /* --- clients --- */
 
@@ -72,11 +73,34 @@ static void write_log(struct worker *w)
     buf_clear(&w->log);
 }
 
+/* Once a second, if the loop turns at all: the watchdog sees to that. */
+static void publish_pools(struct worker *w)
+{
+    if (clock_now() - w->pools_published < POOL_INTERVAL)
+        return;
+    w->pools_published = clock_now();
+    for (const struct environment *e = w->environments; e != NULL; e = e->next) {
+        struct upstream_pool_stats now;
+        if (e->settings == NULL)
+            continue;
+        upstream_pool_stats(e->settings->pool, &now);
+        metrics_set_pool(w->metrics, e->metrics_index,
+                         &(struct metrics_pool){.idle = now.idle,
+                                                .busy = now.busy,
+                                                .opening = now.opening,
+                                                .opened = now.opened,
+                                                .reused = now.reused,
+                                                .failed = now.failed,
+                                                .tls_resumed = now.tls_resumed});
+    }
+}
+
 static void after_turn(void *owner)
 {
     struct worker *w = owner;
     server_turn(w->server);
     write_log(w);
+    publish_pools(w);
     if (w->draining && !w->drained_said && server_connections(w->server) == 0 && tunnel_set_count(w->tunnels) == 0) {
         w->drained_said = true;
         w->hooks.drained(w->hooks.owner, w->index);

@@ -63,9 +63,10 @@ struct worker {
     struct exchange *spare_exchanges;
     unsigned spare_exchange_count;
     struct tunnel_set *tunnels;
-    struct buf log;     /* access log lines of this turn */
-    int64_t log_second; /* for the cached time stamp */
-    char *scratch;      /* WORKER_SCRATCH bytes, for whoever reads right now */
+    struct buf log;       /* access log lines of this turn */
+    int64_t log_second;   /* for the cached time stamp */
+    msec pools_published; /* when the pools' figures were last put into the metrics */
+    char *scratch;        /* WORKER_SCRATCH bytes, for whoever reads right now */
     bool log_access;
     bool draining, drained_said;
     pthread_t thread;

@@ -301,7 +301,8 @@ def test_readiness_ends_with_a_stop(daemon, raw_upstream):
 def test_the_start_line_states_the_posture(daemon, fake):
     running = daemon(fake, require_header="X-Proof-Local: yes", allow_users=["root"])
     line = running.wait_log("peer gate")
-    for words in (f"127.0.0.1:{running.port}", "peer gate on (users root)", "marker header X-Proof-Local", "Origin refused"):
+    for words in (f"127.0.0.1:{running.port}", "peer gate on (users root)", "marker header X-Proof-Local",
+                  "Origin refused"):
         assert words in line, words
     assert "X-Proof-Local: yes" not in line
 
