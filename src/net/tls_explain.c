@@ -158,6 +158,9 @@ void tls_explain_handshake(unsigned long error, int system_error, struct problem
         return;
     }
     switch (ERR_GET_REASON(error)) {
+    case ERR_R_MALLOC_FAILURE:
+        problem_set(why, PP_BROKEN, "out of memory here during the TLS handshake");
+        return;
     case SSL_R_UNEXPECTED_EOF_WHILE_READING:
         problem_set(why, PP_BROKEN, "the server closed the connection during the TLS handshake");
         return;

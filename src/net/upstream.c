@@ -3,14 +3,15 @@
 
 #include "base/crypto.h"
 #include "base/log.h"
-#include "net/upstream_connection.h"
+#include "net/upstream_list.h"
 
 #include <stdlib.h>
 
 #define IDLE_LIMIT       50000 /* ms; Proof's own keep-alive is 60 s or more */
 #define IDLE_LIMIT_LEAST 1000
-#define IDLE_TRUSTED     1000 /* one idle for longer is looked at before use */
-#define OPENING_AT_ONCE  64   /* more at a time would only starve each other */
+#define LIFE_LIMIT       3600000 /* ms: a new one looks at the name, the certificate and the way again */
+#define IDLE_TRUSTED     1000    /* one idle for longer is looked at before use */
+#define OPENING_AT_ONCE  64      /* more at a time would only starve each other */
 #define WAIT_GRACE       50 /* ms beyond connect_timeout: the attempt's own timeout knows more and should speak first */
 #define BACKOFF_FIRST    100u
 #define BACKOFF_LIMIT    30000u
@@ -18,19 +19,14 @@
 #define WARN_INTERVAL    60000
 #define SHORT_LIFE       5000 /* a connection closed unused within this counts as a failure to keep one warm */
 
-struct list {
-    struct upstream_connection *first, *last;
-    unsigned count;
-};
-
 struct upstream_pool {
     struct connection_home home; /* first: connections lead back here */
     struct upstream_settings settings;
     char *environment, *host, *proxy, *interface; /* what settings refers to */
     struct upstream_waiter *first_waiter, *last_waiter;
-    unsigned waiters, content; /* content: those of them that take a used connection too */
-    struct list idle;          /* newest first */
-    struct list opening;       /* oldest first */
+    unsigned waiters, content;      /* content: those of them that take a used connection too */
+    struct connection_list idle;    /* newest first */
+    struct connection_list opening; /* oldest first */
     unsigned busy;
     unsigned retiring; /* of the idle ones: to be replaced */
     unsigned spare;    /* of the opening ones: for no waiter */
@@ -51,36 +47,7 @@ static struct upstream_pool *pool_of(const struct upstream_connection *c)
     return (struct upstream_pool *)(void *)c->home;
 }
 
-/* --- lists --- */
-
-static void list_push(struct list *list, struct upstream_connection *c, bool at_front)
-{
-    c->next = at_front ? list->first : NULL;
-    c->prev = at_front ? NULL : list->last;
-    if (c->next != NULL)
-        c->next->prev = c;
-    else
-        list->last = c;
-    if (c->prev != NULL)
-        c->prev->next = c;
-    else
-        list->first = c;
-    list->count++;
-}
-
-static void list_remove(struct list *list, struct upstream_connection *c)
-{
-    if (c->next != NULL)
-        c->next->prev = c->prev;
-    else
-        list->last = c->prev;
-    if (c->prev != NULL)
-        c->prev->next = c->next;
-    else
-        list->first = c->next;
-    c->next = c->prev = NULL;
-    list->count--;
-}
+/* --- the queue of waiters --- */
 
 static void enqueue(struct upstream_pool *pool, struct upstream_waiter *w)
 {
@@ -147,7 +114,7 @@ static enum pp_result open_one(struct upstream_pool *pool)
         pool->stats.failed++;
         return rc;
     }
-    list_push(&pool->opening, c, false);
+    connection_list_push(&pool->opening, c, false);
     pool->spare++;
     return PP_OK;
 }
@@ -201,7 +168,7 @@ static bool may_use(const struct upstream_connection *c, bool fresh)
 
 static void leave_idle(struct upstream_pool *pool, struct upstream_connection *c)
 {
-    list_remove(&pool->idle, c);
+    connection_list_remove(&pool->idle, c);
     if (c->retiring)
         pool->retiring--;
     c->retiring = false;
@@ -246,7 +213,7 @@ static void enter_idle(struct upstream_pool *pool, struct upstream_connection *c
     c->idle_since = clock_now();
     c->drop_at = c->idle_since + limit;
     c->retire_at = c->drop_at - limit * (10 + c->jitter / 5) / 100; /* 10 to 30 % earlier: not all at once */
-    list_push(&pool->idle, c, true);
+    connection_list_push(&pool->idle, c, true);
     if (!timer_armed(&pool->timer) || pool->timer.due > c->retire_at)
         want_work(pool);
 }
@@ -289,10 +256,11 @@ static void opened(struct upstream_connection *c)
     struct upstream_waiter *asked = c->waiter, *w = pool->first_waiter;
     if (asked != NULL)
         untie(pool, asked);
-    list_remove(&pool->opening, c);
+    connection_list_remove(&pool->opening, c);
     pool->spare--;
     pool->stats.opened++;
     pool->stats.tls_resumed += c->resumed;
+    c->opened_at = clock_now();
     pool->stats.last_connect_usec = clock_usec() - c->opening_since;
     pool->warm_not_before = 0;
     if (pool->said_failing) {
@@ -335,7 +303,7 @@ static void failed(struct upstream_connection *c, enum upstream_failure why, con
     struct upstream_waiter *w = c->waiter;
     if (w != NULL)
         untie(pool, w);
-    list_remove(&pool->opening, c);
+    connection_list_remove(&pool->opening, c);
     pool->spare--;
     pool->stats.failed++;
     back_off(pool);
@@ -528,7 +496,7 @@ void upstream_pool_close(struct upstream_pool *pool)
         struct upstream_connection *c = pool->opening.first;
         if (c->waiter != NULL)
             untie(pool, c->waiter);
-        list_remove(&pool->opening, c);
+        connection_list_remove(&pool->opening, c);
         pool->spare--;
         connection_close(c);
     }
@@ -567,12 +535,18 @@ void upstream_cancel(struct upstream_waiter *w)
         want_work(w->pool);
 }
 
+/* 80 to 100 % of the limit, so that connections opened together do not end together. */
+static bool too_old(const struct upstream_connection *c)
+{
+    return clock_now() - c->opened_at > LIFE_LIMIT / 100 * (80 + c->jitter / 5);
+}
+
 void upstream_release(struct upstream_connection *c, bool reusable, msec keep_alive)
 {
     struct upstream_pool *pool = pool_of(c);
     c->user = NULL;
     pool->busy--;
-    if (reusable && !pool->closing && !c->detached && connection_is_settled(c)) {
+    if (reusable && !pool->closing && !c->detached && !too_old(c) && connection_is_settled(c)) {
         c->used = true;
         pool->warm_failures = 0;
         enter_idle(pool, c, keep_alive);

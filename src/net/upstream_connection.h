@@ -55,7 +55,7 @@ struct upstream_connection {
     struct upstream_waiter *waiter;          /* whom it is being opened for */
     bool used, retiring;
     unsigned char jitter; /* spreads the life of idle ones: 0 to 99 */
-    msec idle_since, retire_at, drop_at;
+    msec opened_at, idle_since, retire_at, drop_at;
 
     struct connect_attempt attempt;
     struct timer deadline;

@@ -93,6 +93,28 @@ START_TEST(not_reusable_is_closed)
 }
 END_TEST
 
+/* However busy, a connection does not live for ever: names and certificates change. */
+START_TEST(an_old_connection_is_not_kept)
+{
+    start(true, 0);
+    struct client k = new_client();
+    msec now = clock_now();
+    get(&k, false);
+    until_served(&k);
+    exchange(&k, "echo\n");
+    clock_fake(now + 45 * 60000, 0);
+    give_back(&k, true);
+    ck_assert_uint_eq(stats().idle, 1);
+    clock_fake(-1, 0);
+    get(&k, false);
+    ck_assert_ptr_nonnull(k.connection);
+    clock_fake(now + 61 * 60000, 0);
+    give_back(&k, true);
+    ck_assert_uint_eq(stats().idle, 0);
+    clock_fake(-1, 0);
+}
+END_TEST
+
 START_TEST(a_big_answer_and_then_reuse)
 {
     start(_i == 1, 0);
@@ -460,6 +482,7 @@ int main(void)
     tcase_add_loop_test(t, a_connection_is_reused, 0, 2);
     tcase_add_loop_test(t, reuse_makes_no_system_calls, 0, 2);
     tcase_add_loop_test(t, not_reusable_is_closed, 0, 2);
+    tcase_add_test(t, an_old_connection_is_not_kept);
     tcase_add_loop_test(t, a_big_answer_and_then_reuse, 0, 2);
     tcase_add_loop_test(t, leftover_bytes_forbid_reuse, 0, 2);
     tcase_add_loop_test(t, an_ignored_edge_forbids_reuse, 0, 2);
