@@ -219,6 +219,7 @@ CHECKS += unit
 CHECKS += $(if $(SIM),sim mutants)
 CHECKS += $(if $(REPLAY),corpus)
 CHECKS += $(if $(DIFFERENTIAL),differential)
+CHECKS += defences
 CHECKS += completion
 CHECKS += e2e
 CHECKS += system
@@ -264,6 +265,10 @@ check-mutants: $(SIM)
 	@tests/sim/mutate "$(CC) -D_GNU_SOURCE -Isrc $(CPPFLAGS) $(PP_CFLAGS) -w -c -o OUT IN" \
 		"$(CC) $(PP_CFLAGS) $(HARDEN_LD) $(SANITIZE_FLAGS) -Wl,--wrap=secret_alloc,--wrap=secret_free -o OUT OBJECT \
 		$(SIM_SRC:%.c=$(BUILD)/%.o) $(LIB) $(PP_LIBS)"
+check-defences: $(UNIT)
+	@tests/defences/remove "$(CC) -D_GNU_SOURCE -Isrc $(CPPFLAGS) $(PP_CFLAGS) -O0 -U_FORTIFY_SOURCE -w -c -o OUT IN" \
+		"$(CC) $(PP_CFLAGS) $(HARDEN_LD) $(SANITIZE_FLAGS) -o OUT $(BUILD)/tests/unit/TEST OBJECT $(LIB) $(CHECK_LIBS) \
+		$(PP_LIBS)"
 check-corpus: $(REPLAY)
 	@scripts/replay-corpus $(BUILD) $(REPLAY)
 check-differential: $(DIFFERENTIAL)

@@ -65,6 +65,7 @@ START_TEST(lines_that_travel)
         {LINES("X-Forwarded-For", "1", "X_Forwarded_Host", "2", "x-forwarded-x", "3", "X-Forwarded", "4"), ""},
         {LINES("Connection", "keep-alive", "Keep-Alive", "timeout=5", "Proxy-Connection", "close"), ""},
         {LINES("Connection", "close, X-Gone", "X-Gone", "1", "X-Stays", "2"), "X-Stays: 2\r\n"},
+        {LINES("Connection", "X-A", "X-A", "1", "Connection", "X-B", "X-B", "2"), ""},
         {LINES("TE", "trailers", "Trailer", "X", "Upgrade", "h2c", "HTTP2-Settings", "AAM", "Connection", "TE"), ""},
         {LINES("Connection", "Authorization, Host, Via, Content-Length", "A", "1"), "A: 1\r\n"},
         {LINES("Authori_zation", "x", "Authorization_", "y", "XAuthorization", "z"),
