@@ -172,16 +172,6 @@ json_t *show_secret(const struct option *option, const void *field)
     return json_string(text);
 }
 
-bool same_secret(const void *field, const void *other_field)
-{
-    const char *const *a = field, *const *b = other_field;
-
-    if (*a == NULL || *b == NULL)
-        return *a == *b;
-    size_t n = strlen(*a);
-    return n == strlen(*b) && crypto_equal(*a, *b, n);
-}
-
 json_t *show_accounts(const struct option *option, const void *field)
 {
     const struct id_list *value = field;

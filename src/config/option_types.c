@@ -392,7 +392,6 @@ const struct option_type option_secret = {
     .kinds = NODE_STRING,
     .read = read_secret,
     .show = show_secret,
-    .same = same_secret,
 };
 const struct option_type option_paths = {
     .name = "list of URL paths",

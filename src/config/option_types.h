@@ -59,7 +59,6 @@ struct json_t *show_owner_group(const struct option *option, const void *field);
 struct json_t *show_header_line(const struct option *option, const void *field);
 
 /* As option_type.same. */
-bool same_secret(const void *field, const void *other_field);
 bool same_proxy(const void *field, const void *other_field);
 bool same_accounts(const void *field, const void *other_field);
 bool same_owner(const void *field, const void *other_field);

@@ -68,6 +68,7 @@ static const struct {
     {"a = 1;\n)", "f:2: syntax: ) without a ( before it\n"},
     {"a = ((((((((((((((((( )))))))))))))))));", "f:1: syntax: more than 16 brackets within each other\n"},
     {"a = \"b;\nc = \"d\";\n", "f:1: syntax: a string is not closed on its line: expected a second \"\n"},
+    {"a = \"b\nc\";\n", "f:1: syntax: a string is not closed on its line: expected a second \"\n"},
     {"\n/* a\n\n", "f:2: syntax: a comment that begins here is not closed: expected */\n"},
     {"a = \"\\n\";", "f:1: syntax: escape in a string: only \\\", \\\\ and \\xHH of a visible ASCII character are "
                      "understood\n"},

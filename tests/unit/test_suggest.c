@@ -43,11 +43,13 @@ static const struct {
     {"ls", NULL},
     {"Token-File", "token_file"},
     {"listed", "listen"},
+    {"websocket_retire_dalya", "websocket_retire_delay"},
+    {"websocket_retire_abcde", NULL},
 };
 
 START_TEST(test_offer)
 {
-    static const char *const names[] = {"listen", "token_file", "linger"};
+    static const char *const names[] = {"listen", "token_file", "linger", "websocket_retire_delay"};
     struct suggestion best = {0};
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
