@@ -121,8 +121,11 @@ static void letter_arrives(struct process *p, struct letter *l)
     } else {
         uint32_t behind = 0;
         for (size_t i = 0; i < l->snapshot.count; i++)
-            if (!process_holds(p, l->worker, l->snapshot.items[i].token))
-                oracle_forget_token(&p->oracle, l->worker, process_number(l->snapshot.items[i].token));
+            if (!process_holds(p, l->worker, l->snapshot.items[i].token)) {
+                unsigned number = process_number(l->snapshot.items[i].token);
+                oracle_forget_token(&p->oracle, l->worker, number);
+                p->handed_out[l->worker][number] = -1000000;
+            }
         token_store_adopt(p->stores[l->worker], &l->snapshot, &behind);
         p->oracle.held[l->worker] = l->holdings;
         oracle_forget(&p->oracle, l->worker);

@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static uint64_t seed = 1, timelines = 100000, timeline;
 static bool tracing;
@@ -83,20 +85,15 @@ static void settle(struct process *p, struct world *w)
         process_event(p, &e);
 }
 
-int main(void)
+/* Runs timelines first, first + stride ... below `end`. Returns the exit status. */
+static int run_share(uint64_t first, uint64_t end, uint64_t stride)
 {
     static struct world w;
     static struct process p;
-    seed = number_from("SIM_SEED", seed);
-    timelines = number_from("SIM_TIMELINES", timelines);
-    uint64_t first = number_from("SIM_ONLY", 0), steps = 0;
-    if (getenv("SIM_ONLY") != NULL) {
-        tracing = true;
-        timelines = 1;
-    }
+    uint64_t steps = 0, count = 0;
     if (secret_memory_init() != PP_OK)
         (void)fprintf(stderr, "sim: secrets are not locked in memory here\n");
-    for (timeline = first; timeline < first + timelines; timeline++) {
+    for (timeline = first; timeline < end; timeline += stride) {
         struct rng mix = {seed * UINT64_C(0x2545f4914f6cdd1d) + timeline};
         struct event e;
         world_make(&w, rng_next(&mix));
@@ -108,14 +105,42 @@ int main(void)
         settle(&p, &w);
         process_check_settled(&p);
         process_stop(&p);
+        count++;
     }
     secret_memory_fini();
-    if (p.checks < timelines) {
+    if (p.checks < count) {
         (void)fprintf(stderr, "sim: checked next to nothing\n");
         return 1;
     }
-    (void)printf("sim: %llu timelines from seed %llu, %llu steps, %llu comparisons: all invariants hold\n",
-                 (unsigned long long)timelines, (unsigned long long)seed, (unsigned long long)steps,
-                 (unsigned long long)p.checks);
+    (void)printf("sim: %llu timelines, %llu steps, %llu comparisons: all invariants hold\n", (unsigned long long)count,
+                 (unsigned long long)steps, (unsigned long long)p.checks);
     return 0;
+}
+
+/* A process for each core shares the work. */
+static int run_shares(unsigned shares)
+{
+    int failed = 0;
+    for (unsigned i = 0; i < shares; i++) {
+        pid_t pid = fork();
+        if (pid == 0)
+            exit(run_share(i, timelines, shares));
+        failed |= pid < 0;
+    }
+    for (int status; wait(&status) > 0;)
+        failed |= status != 0;
+    return failed;
+}
+
+int main(void)
+{
+    seed = number_from("SIM_SEED", seed);
+    timelines = number_from("SIM_TIMELINES", timelines);
+    if (getenv("SIM_ONLY") != NULL) {
+        tracing = true;
+        timeline = number_from("SIM_ONLY", 0);
+        return run_share(timeline, timeline + 1, 1);
+    }
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return run_shares(cores < 2 ? 1 : cores > 8 ? 8 : (unsigned)cores);
 }
