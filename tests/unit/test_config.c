@@ -4,6 +4,7 @@
 #include "config/options.h"
 
 #include <check.h>
+#include <dlfcn.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,7 +63,7 @@ static const char full[] =
     "}; };\n";
 
 /* Secrets in the file itself. */
-static const char secret[] = "environments = { s = {\n"
+static const char secret[] = "environments = { s = { # client_token = \"SECRET-before\"\n"
                              "  base_url = \"https://api.example\";\n"
                              "  listen = [ \"127.0.0.1:8780\" ];\n"
                              "  client_token = \" SECRET-current \";\n"
@@ -237,6 +238,48 @@ START_TEST(test_workers_of_the_machine)
     struct config *config = load(text);
     ck_assert_uint_ge(config->workers, 1);
     ck_assert_uint_le(config->workers, LIMIT_WORKERS);
+    config_unref(&config);
+}
+END_TEST
+
+/* Stands before libconfig's own, to see what it is given: it frees its copies unwiped. */
+int config_read_string(void *parsed, const char *text);
+static char given[8192];
+
+int config_read_string(void *parsed, const char *text)
+{
+    int (*real)(void *, const char *) = NULL;
+    void *symbol = dlsym(RTLD_NEXT, "config_read_string");
+
+    memcpy(&real, &symbol, sizeof real);
+    if (strstr(text, "client_token =") != NULL && strstr(text, "base_url") != NULL)
+        (void)snprintf(given, sizeof given, "%s", text);
+    return real(parsed, text);
+}
+
+START_TEST(test_library_sees_no_secret)
+{
+    struct config *config = load(secret);
+
+    ck_assert_ptr_nonnull(strstr(given, "previous_client_token"));
+    ck_assert_ptr_null(strstr(given, "SECRET"));
+    ck_assert_str_eq(config->environments[0].client_token, "SECRET-current");
+    config_unref(&config);
+}
+END_TEST
+
+START_TEST(test_strings)
+{
+    struct config *config = load("environments = { p = { base_url = \"https://a\"; listen = [ \"127.0.0.1:1\" ];\n"
+                                 "/* a \"comment\" */ token_file = \"/etc/a \\\"quoted\\\" \\\\name\"; // \"another\"\n"
+                                 "allowed_paths = [ \"/\\x61bcdefgh\" # \"x\n"
+                                 "\"/i\" /**/ \"/jklmnop\\x71rst\", \"/12345678\", \"/1234567\" ]; }; };");
+    const struct environment_config *e = &config->environments[0];
+
+    ck_assert_str_eq(e->token_path, "/etc/a \"quoted\" \\name");
+    ck_assert_str_eq(e->allowed_paths.items[0].p, "/abcdefgh/i/jklmnopqrst");
+    ck_assert_str_eq(e->allowed_paths.items[1].p, "/12345678");
+    ck_assert_str_eq(e->allowed_paths.items[2].p, "/1234567");
     config_unref(&config);
 }
 END_TEST
@@ -524,6 +567,8 @@ int main(void)
     tcase_add_test(tcase, test_credential);
     tcase_add_test(tcase, test_workers_of_the_machine);
     tcase_add_loop_test(tcase, test_spelling, 0, ROWS(spellings));
+    tcase_add_test(tcase, test_library_sees_no_secret);
+    tcase_add_test(tcase, test_strings);
     tcase_add_test(tcase, test_references);
     tcase_add_loop_test(tcase, test_round_trip, 0, 2);
     tcase_add_test(tcase, test_print);
