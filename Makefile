@@ -284,6 +284,11 @@ check-options: $(DAEMON)
 check-e2e: $(DAEMON) $(FAKEPROOF)
 	@$(PP_ENV) $(PYTEST) -n 4 tests/e2e $(PYTEST_ARGS)
 
+# Thousands of WebSockets at once across reloads and rotations; a minute, so .ci/run asks for it and check does not.
+.PHONY: check-tunnels
+check-tunnels: $(DAEMON) $(FAKEPROOF)
+	@$(PP_ENV) $(PYTEST) tests/tunnels $(PYTEST_ARGS)
+
 check-completion: $(DAEMON)
 	@$(PP_ENV) $(PYTEST) tests/completion
 
