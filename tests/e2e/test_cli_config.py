@@ -107,7 +107,7 @@ def test_check_reads_the_token_files(config, tmp_path):
             ("", "no token"),
             ("ct_SECRET\nct_SECRET", ":2: offset 0: the same token"),
             ("# new\nBearer ct_SECRET\n", ':2: offset 0: a "Bearer "'),
-            ("ct_SECRET SECRET\n", ":1: offset 10: white space"),
+            ("ct_SECRET SECRET\n", ":1: offset 9: white space"),
             ("\n\nct_SECRET\x01\n", ":3: offset 9: a control")]:
         token.write_text(text)
         done = proofproxy("check", "-c", path)
