@@ -32,7 +32,8 @@ def test_request(daemon, raw_upstream, token, name, data, statuses, lines):
     for r in seen:
         assert r.field(b"Authorization") == f"Bearer {token}".encode()
         assert r.field(b"Host") == f"127.0.0.1:{upstream.port}".encode()
-        assert r.body in ([b""] if r.line.endswith(b"/second HTTP/1.1") else [b"", b"hello", b"hellohello", b"0\r\n\r\n"])
+        assert r.body in ([b""] if r.line.endswith(b"/second HTTP/1.1") else [b"", b"hello", b"hellohello",
+                                                                              b"0\r\n\r\n"])
         assert b"evil" not in r.head + r.wire
     # Everything that came over each connection is those requests and nothing else.
     received = b"".join(c.received for c in upstream.connections)
