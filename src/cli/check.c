@@ -107,7 +107,8 @@ int cli_check(struct cli_context *context, int argc, char **argv)
         status = rc == PP_NOMEM ? CLI_FAILURE : CLI_CONFIG;
     struct str lines = buf_str(&problems.text);
     if (!json) {
-        (void)fwrite(lines.p, 1, lines.n, stderr);
+        if (lines.n > 0)
+            (void)fwrite(lines.p, 1, lines.n, stderr);
         if (problems.count == 0)
             (void)printf("%s: no problem found\n", context->config_path);
     } else if (print_json(context->config_path, &problems) != PP_OK) {

@@ -13,7 +13,8 @@ int token_command_environment(const struct cli_context *context, const char *nam
     config_problems_init(&problems);
     enum pp_result rc = config_load(context->config_path, &loaded, &problems);
     struct str lines = buf_str(&problems.text);
-    (void)fwrite(lines.p, 1, lines.n, stderr);
+    if (lines.n > 0)
+        (void)fwrite(lines.p, 1, lines.n, stderr);
     config_problems_free(&problems);
     if (rc != PP_OK)
         return rc == PP_NOMEM ? CLI_FAILURE : CLI_CONFIG;
