@@ -35,6 +35,7 @@ DEPS := \
 	lintian \
 	mandoc \
 	netcat-openbsd \
+	node-ws \
 	nodejs \
 	openssl \
 	pkg-config \

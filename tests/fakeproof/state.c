@@ -329,7 +329,7 @@ json_t *take_fault(struct fake *f, const struct http_request *r, const char *fin
         struct fault *fault = *at;
         if (!fault_matches(fault, r, fingerprint))
             continue;
-        spec = json_incref(fault->spec);
+        spec = json_deep_copy(fault->spec); /* each thread its own: json_decref reads the count without a lock */
         if (fault->left > 0 && --fault->left == 0) {
             *at = fault->next;
             json_decref(fault->spec);
@@ -351,13 +351,17 @@ const char *add_fault(struct fake *f, json_t *spec)
                     "count", &times) != 0)
         return "a fault needs at least a kind";
     fault = calloc(1, sizeof *fault);
-    if (fault == NULL)
+    spec = json_deep_copy(spec);
+    if (fault == NULL || spec == NULL) {
+        free(fault);
+        json_decref(spec);
         return "out of memory";
+    }
     snprintf(fault->path, sizeof fault->path, "%s", path);
     snprintf(fault->method, sizeof fault->method, "%s", method);
     snprintf(fault->token, sizeof fault->token, "%s", token);
     fault->left = times <= 0 ? -1 : (long)times;
-    fault->spec = json_incref(spec);
+    fault->spec = spec;
     pthread_mutex_lock(&f->lock);
     for (at = &f->faults; *at != NULL; at = &(*at)->next)
         ;

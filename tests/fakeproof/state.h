@@ -128,7 +128,7 @@ bool origin_is_registered(struct fake *f, const char *origin);
 void record_request(struct fake *f, const struct http_request *r, const char *fingerprint);
 void record_refusal(struct fake *f, const char *fingerprint);
 
-/* The fault that applies to this request, used up by one; NULL if none. The caller owns the reference. */
+/* The fault that applies to this request, used up by one; NULL if none. The caller owns it. */
 json_t *take_fault(struct fake *f, const struct http_request *r, const char *fingerprint);
 /* NULL when the spec was taken, else what is wrong with it. */
 const char *add_fault(struct fake *f, json_t *spec);
