@@ -61,7 +61,7 @@ unsigned metrics_environment(struct metrics *m, const char *name);
 /* A new shard for a worker about to start. NULL when out of memory. Main thread. */
 struct metrics_shard *metrics_shard_new(struct metrics *m) PP_MUST_CHECK;
 
-/* --- hot path: the shard's own thread, some ten nanoseconds each --- */
+/* --- hot path: the shard's own thread, some twenty nanoseconds each --- */
 
 /* Index of a method for the label; METRICS_OTHER_METHOD for what is none of the seven. */
 unsigned metrics_method(struct str method);
