@@ -241,7 +241,7 @@ run-checks:
 PYTEST = PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider
 
 # Where a test finds the programs under test.
-PP_ENV = PROOFPROXY=$(abspath $(DAEMON)) FAKEPROOF=$(abspath $(FAKEPROOF))
+PP_ENV = PROOFPROXY_BUILD=$(abspath $(BUILD)) PROOFPROXY=$(abspath $(DAEMON)) FAKEPROOF=$(abspath $(FAKEPROOF))
 
 check-layers:
 	@scripts/check-layers
