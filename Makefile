@@ -296,6 +296,9 @@ check-completion: $(DAEMON)
 # The unit under a systemd booted for it; says why and counts nothing where that can't be done.
 check-system: $(DAEMON) $(FAKEPROOF) $(UNITS) $(SAMPLE)
 	@$(PP_ENV) BUILD=$(BUILD) SYSUSERSDIR=$(sysusersdir) tests/system/run $(abspath $(confdir)) $(PYTEST_ARGS)
+# All end-to-end tests inside the sandbox of the unit.
+check-sandbox: $(DAEMON) $(FAKEPROOF) $(UNITS)
+	@$(PP_ENV) PYTEST_ARGS='$(PYTEST_ARGS)' tests/system/run-sandboxed $(BUILD)
 # The package, installed and purged in the same way.
 check-package: $(FAKEPROOF)
 	@$(PP_ENV) tests/system/run-package $$(ls -t proofproxy_*.deb | head -n 1)
