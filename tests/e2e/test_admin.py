@@ -321,3 +321,48 @@ def test_slow_admin_clients_do_no_harm(running):
         for s in crowd:
             s.close()
     assert ask(running, "/livez").status == 200
+
+
+def test_admin_answers_when_descriptors_are_used_up(daemon, raw_upstream):
+    upstream = raw_upstream(automatic=OK)
+    running = daemon(upstream, process={"nofile": 64})
+    crowd = []
+    try:
+        for _ in range(100):
+            s = socket.socket()
+            s.settimeout(5)
+            s.connect(running.address)
+            s.sendall(b"GET /widget/a HTTP/1.1\r\n")
+            crowd.append(s)
+        for path in ("/livez", "/readyz", "/metrics", "/status", "/"):
+            assert ask(running, path).status == 200, path
+        assert metric(running, "proofproxy_connections") > 0
+    finally:
+        for s in crowd:
+            s.close()
+    until(lambda: metric(running, "proofproxy_connections") == 0, "the crowd to be gone")
+    assert running.get("/widget/a").status == 200
+
+
+def test_scrapes_and_commands_under_load(daemon, raw_upstream):
+    """Two workers count while the main thread adds up; nothing is lost, nothing is counted twice."""
+    upstream = raw_upstream(automatic=OK)
+    running = daemon(upstream, settings={"workers": 2})
+    each, clients = 100, 4
+
+    def load():
+        for _ in range(each // 10):
+            with running.client() as client:
+                for _ in range(10):
+                    assert client.get("/widget/a").status == 200
+    threads = [threading.Thread(target=load) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert ask(running, "/metrics").status == 200 and ask(running, "/").status == 200
+    for thread in threads:
+        thread.join()
+    until(lambda: metric(running, "proofproxy_requests_total", code="200") == each * clients, "all to be counted")
+    assert metric(running, "proofproxy_request_duration_seconds_count") == each * clients
+    assert metric(running, "proofproxy_inflight") == 0
+    until(lambda: metric(running, "proofproxy_upstream_connections_reused_total") > 0, "the pools to be published")
