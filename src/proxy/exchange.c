@@ -9,6 +9,7 @@
 
 #define EXCHANGE_STREAM_UP (64u * 1024) /* a body still coming is sent on once this much of it is here */
 #define EXCHANGE_SPARE     256u
+#define KEPT_BUFFER        2048u /* bytes of a buffer a spare exchange keeps for the next request */
 #define EXCHANGE_OUT_LIMIT (LIMIT_REQUEST_HEAD + LIMIT_TOKEN_LENGTH + 64u * 1024)
 
 const char *exchange_reason_name(enum exchange_reason reason)
@@ -45,14 +46,26 @@ static struct exchange *exchange_new(struct worker *w)
 
 static void keep_or_free(struct buf *b)
 {
-    if (b->size > 4096)
+    if (b->size > KEPT_BUFFER)
         buf_free(b);
     else
         buf_clear(b);
 }
 
+static void wipe_and_keep(struct buf *b)
+{
+    if (b->size > KEPT_BUFFER) {
+        buf_wipe(b);
+        return;
+    }
+    if (b->data != NULL)
+        explicit_bzero(b->data, b->size);
+    buf_clear(b);
+}
+
 void exchange_dispose(struct exchange *ex)
 {
+    buf_wipe(&ex->out);
     buf_free(&ex->in);
     buf_free(&ex->answer);
     free(ex);
@@ -62,7 +75,7 @@ static void exchange_free(struct exchange *ex)
 {
     struct worker *w = ex->worker;
     buf_free(&ex->body);
-    buf_wipe(&ex->out); /* it held the credential */
+    wipe_and_keep(&ex->out); /* it held the credential */
     keep_or_free(&ex->in);
     keep_or_free(&ex->answer);
     if (w->spare_exchange_count < EXCHANGE_SPARE) {
