@@ -247,6 +247,19 @@ static void upstream_writable(struct upstream_user *u)
 
 /* --- its beginning --- */
 
+static bool is_loopback(int fd)
+{
+    struct sockaddr_storage peer;
+    socklen_t n = sizeof peer;
+    memset(&peer, 0, sizeof peer);
+    if (getpeername(fd, (struct sockaddr *)&peer, &n) != 0)
+        return false;
+    if (peer.ss_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)(const void *)&peer)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    const struct in6_addr *v6 = &((const struct sockaddr_in6 *)(const void *)&peer)->sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == IN_LOOPBACKNET);
+}
+
 static void prepare_socket(struct tunnel *t, int fd)
 {
     int domain = AF_UNIX, on = 1;
@@ -255,6 +268,7 @@ static void prepare_socket(struct tunnel *t, int fd)
     t->unix_socket = domain == AF_UNIX;
     if (t->unix_socket)
         return;
+    t->same_host = is_loopback(fd);
     int idle = KEEPALIVE_IDLE_SECONDS, interval = KEEPALIVE_INTERVAL_SECONDS, probes = KEEPALIVE_PROBES;
     /* Should the kernel refuse any of it, the tunnel works all the same. */
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

@@ -165,7 +165,7 @@ static void source_ended(struct tunnel *t, unsigned direction, bool broken)
     else if (!t->streams[!direction].ended) /* else it only confirms an end that was announced */
         tunnel_because(t, client ? TUNNEL_CLIENT_GONE : TUNNEL_UPSTREAM_BROKE);
     /* One that closed its socket altogether waits for nothing: no need to learn that from the answer to a write. */
-    bool gone = broken || (client && (t->unix_socket ? t->client_hup : t->peer_known && peer_is_gone(t->watch.fd)));
+    bool gone = broken || (client && (t->unix_socket ? t->client_hup : t->same_host && peer_is_gone(t->watch.fd)));
     if (gone && !t->streams[!direction].lost)
         tunnel_lose(t, !direction);
 }

@@ -70,6 +70,7 @@ struct tunnel {
     bool client_hung_up;      /* EPOLLRDHUP, EPOLLHUP or EPOLLERR was seen: reads go on to the very end */
     bool client_hup;          /* EPOLLHUP: on a Unix socket that means that the client closed it altogether */
     bool unix_socket;
+    bool same_host; /* TCP over loopback: the kernel knows whether the client closed its socket altogether */
     bool peer_known;
     bool close_sent, close_answered;
     uint16_t jitter; /* 0 to 1023: its place within a spread */

@@ -7,7 +7,9 @@ import time
 import websockets
 
 from harness.websocket import TEXT, Pair, close_frame, frame, read_close, read_frame, upgrade
+from harness.admin import metric
 from harness.vault import fingerprint
+from harness.waiting import until
 
 
 def stop(running):
@@ -113,6 +115,27 @@ def test_a_real_client_sees_1012(daemon, fakeproof):
 
     asyncio.run(asyncio.wait_for(talk(), 20))
     assert running.wait_exit() == 0
+
+
+# --- what operators see ---
+def test_sessions_are_counted_by_token(daemon, raw_upstream, token):
+    running = daemon(upstream := raw_upstream())
+    mine = {"environment": "production", "token": fingerprint(token)}
+
+    def sessions():
+        return metric(running, "proofproxy_websocket_sessions", **mine)
+
+    with Pair(running, upstream) as one, Pair(running, upstream) as two:
+        until(lambda: sessions() == 2, "two sessions to be counted")
+        assert metric(running, "proofproxy_inflight") == 0
+        one.both_ways(b"four")
+        two.both_ways(b"four")
+        until(lambda: metric(running, "proofproxy_websocket_bytes_total", direction="to_upstream") == 20 and
+              metric(running, "proofproxy_websocket_bytes_total", direction="to_client") == 12, "the bytes")
+        one.client.close()
+        until(lambda: sessions() == 1, "one session to be left")
+        two.both_ways()
+    until(lambda: sessions() == 0, "no session to be left")
 
 
 # --- reload and rotation ---
