@@ -52,9 +52,9 @@ void token_unref(struct token **token)
 {
     struct token *t = *token;
     *token = NULL;
-    if (t == NULL || atomic_fetch_sub_explicit(&t->references, 1, memory_order_release) != 1)
+    /* Release: our use is over before the count falls. Acquire: so is everybody's before the bytes go. */
+    if (t == NULL || atomic_fetch_sub_explicit(&t->references, 1, memory_order_acq_rel) != 1)
         return;
-    atomic_thread_fence(memory_order_acquire); /* every other holder's use is over before the bytes go */
     secret_free(t->secret, t->n);
     free(t);
 }
