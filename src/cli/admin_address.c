@@ -19,7 +19,7 @@ struct token_at {
 
 static struct str skip_blanks(struct str in)
 {
-    while (in.n > 0) {
+    while (in.n > 0 && in.p != NULL) {
         size_t n = 0;
         if (isspace((unsigned char)in.p[0])) {
             n = 1;

@@ -334,6 +334,7 @@ END_TEST
 
 #define NOW ((msec)10000000)
 
+static void expect_sentence(const char *format, ...) PP_PRINTF(1, 2);
 static void expect_sentence(const char *format, ...)
 {
     struct buf out;
