@@ -43,7 +43,7 @@ static struct token_at next_token(struct str *in)
     struct token_at token = {0, STR_NONE};
     size_t n = 1;
     *in = skip_blanks(*in);
-    if (in->n == 0)
+    if (in->n == 0 || in->p == NULL)
         return token;
     token.kind = in->p[0];
     if (in->p[0] == '"') {
