@@ -257,7 +257,7 @@ static void get_kyc(struct connection *c, const char *user, size_t n, struct ans
 
     snprintf(name, sizeof name, "%.*s", (int)n, user);
     pthread_mutex_lock(&c->fake->lock);
-    status = json_incref(json_object_get(c->fake->kyc, name));
+    status = json_deep_copy(json_object_get(c->fake->kyc, name));
     pthread_mutex_unlock(&c->fake->lock);
     if (status == NULL)
         answer_error(a, 404, "not_found", "not_found", "no such user");
