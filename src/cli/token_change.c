@@ -123,6 +123,9 @@ static int add(const struct cli_context *context, const struct environment_confi
     }
     if (rc != PP_OK) {
         cli_error(context, "not added: %s", problem.text);
+        if (rc == PP_NOT_FOUND)
+            cli_error(context, "create it empty first: install -m 0640 -o root -g proofproxy /dev/null %s",
+                      e->token_path);
         return CLI_FAILURE;
     }
     (void)printf("token %s%s is now the newest in %s; a running daemon takes it up by itself\n", token_fingerprint(t),

@@ -26,6 +26,7 @@ struct probe {
     bool got_bytes;
     bool ended, cancelled;
     int status;
+    unsigned interim; /* 1xx answers so far */
     struct response_head head;
     struct body_reader body;
     msec keep_alive;
@@ -95,7 +96,7 @@ static void broken(struct probe *p, const char *detail)
 /* The final head, once it is whole. */
 static enum pp_result read_head(struct probe *p, const char **what)
 {
-    for (unsigned interim = 0; interim <= LIMIT_INTERIM_RESPONSES; interim++) {
+    for (; p->interim <= LIMIT_INTERIM_RESPONSES; p->interim++) {
         size_t consumed;
         enum pp_result rc = response_parse_head(buf_str(&p->in), false, &p->head, &consumed, what);
         if (rc != PP_OK)
@@ -202,6 +203,7 @@ static void use_connection(struct probe *p, struct upstream_connection *c)
     p->upstream = c;
     p->written = 0;
     p->got_bytes = false;
+    p->interim = 0;
     p->sent = clock_now();
     p->user = (struct upstream_user){.readable = on_readable, .writable = on_writable};
     upstream_set_user(c, &p->user);

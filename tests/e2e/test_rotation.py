@@ -139,6 +139,41 @@ def test_all_refused_then_one_is_valid_again(daemon, fakeproof, vault):
         passed(running.get(UNKNOWN), 404)  # at once, whichever it is
 
 
+PROBED = "/widget/transactions/00000000-0000-0000-0000-000000000000"
+
+
+@pytest.mark.parametrize("fault,told", [
+    ({"kind": "status", "status": 503}, "status 503"),
+    ({"kind": "status", "status": 403}, "allowlist"),
+    ({"kind": "end", "how": "reset"}, "no answer (broken)"),
+    ({"kind": "garbage"}, "no answer (protocol)"),
+    ({"kind": "interim", "status": 103, "times": 20}, "no answer (protocol)"),
+], ids=["503", "403", "reset", "garbage", "endless 103"])
+def test_a_probe_that_tells_nothing(daemon, fakeproof, vault, fault, told):
+    old, new = vault.token("old"), vault.token("new")
+    fake = fakeproof([old, new])
+    running = daemon(fake, token_file=[old], probe_interval="300ms")
+    running.wait_log(f"token {fingerprint(old)} is accepted")
+    fake.fault(**fault, path=PROBED, count=0)
+    running.set_tokens(new, old)
+    running.wait_log("tells nothing", told)
+    passed(running.get(UNKNOWN), 404)
+    assert f"token {fingerprint(new)} is " not in running.log.replace("is held now", "")  # no verdict
+    fake.control("DELETE", "/fault")
+    running.wait_log(f"token {fingerprint(new)} carries the traffic now")
+
+
+def test_large_and_chunked_answers_to_a_probe(daemon, fakeproof, vault):
+    token = vault.token()
+    fake = fakeproof([token])
+    fake.fault("chunked", path=PROBED, count=1)
+    fake.fault("large", path=PROBED, bytes=300000, count=1)
+    running = daemon(fake, token_file=[token], probe_interval="300ms")
+    running.wait_log(f"token {fingerprint(token)} is accepted")
+    until(lambda: requests_of(fake, token) >= 4, "further probes")
+    assert "tells nothing" not in running.log
+
+
 # --- the file ---
 
 BAD = {
