@@ -9,6 +9,7 @@ import pytest
 
 from harness.admin import command
 from harness.daemon import Reservation
+from harness.egress import EgressProxy
 from harness.upstream import OK
 from harness.vault import fingerprint
 
@@ -160,6 +161,25 @@ def test_silent_network(daemon):
     for filler in fillers:
         filler.close()
     full.close()
+
+
+def test_through_an_egress_proxy(daemon, fake):
+    proxy = EgressProxy()
+    running = daemon(fake, egress={"proxy": proxy.url})
+    assert running.get("/widget/transactions/00000000-0000-0000-0000-000000000000").status == 404
+    report = doctor(running)
+    assert report.code == 0, report.text
+    report.one("dns", "skipped")
+    assert "egress proxy" in report.one("tcp", "ok")["text"]
+    assert proxy.asked and set(proxy.asked) == {(b"CONNECT", f"127.0.0.1:{fake.port}".encode())}
+    proxy.close()
+
+
+def test_an_egress_proxy_that_refuses(daemon, fake):
+    proxy = EgressProxy(b"403 Forbidden")
+    running = daemon(fake, egress={"proxy": proxy.url})
+    only(doctor(running), "tcp", "egress.proxy")
+    proxy.close()
 
 
 @pytest.mark.parametrize("cert, words", [("expired", "expired"), ("future", "valid only from"),
