@@ -108,7 +108,7 @@ static bool check_tls(struct doctor_report *r, struct road *road, struct upstrea
         doctor_say(r, FINDING_SKIPPED, "tls", NULL, "the base URL is plain http to a loopback address");
         return true;
     }
-    road_settings(road->environment, &settings);
+    upstream_settings_of(road->environment, 0, &settings);
     if (upstream_tls_new(&settings, tls, &problem) != PP_OK) {
         doctor_say(r, FINDING_FAILED, "tls", "correct tls.ca_file, or install ca-certificates", "%s", problem.text);
         return false;

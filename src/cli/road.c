@@ -19,21 +19,6 @@
 
 #define ANSWER_MAX (64u * 1024)
 
-void road_settings(const struct environment_config *e, struct upstream_settings *out)
-{
-    *out = (struct upstream_settings){.environment = e->name,
-                                      .host = e->base_url.host,
-                                      .port = e->base_url.port,
-                                      .tls = e->base_url.tls,
-                                      .ca_file = e->ca_file,
-                                      .tls_min_version = e->tls_min_version,
-                                      .pinned_spki = e->pinned_spki.items,
-                                      .pinned_count = e->pinned_spki.count,
-                                      .proxy = e->egress_proxy,
-                                      .interface = e->egress_interface,
-                                      .connect_timeout = e->connect_timeout};
-}
-
 /* --- TCP --- */
 
 struct opening {
@@ -101,7 +86,7 @@ enum pp_result road_connect(const struct environment_config *e, struct road *out
     *why = UPSTREAM_FAILURE_LOCAL;
     o.attempt.opened = opened;
     o.attempt.failed = failed;
-    road_settings(e, &settings);
+    upstream_settings_of(e, 0, &settings);
     struct loop *loop = loop_new();
     struct connector *connector = loop == NULL ? NULL : connector_new(loop, &settings);
     enum pp_result rc = connector == NULL ? PP_NOMEM : connector_start(connector, &o.attempt);

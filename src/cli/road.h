@@ -18,9 +18,6 @@ struct road {
     char source[ROAD_ADDRESS_SIZE]; /* this host's address on it */
 };
 
-/* How the daemon reaches an environment; views into it. */
-void road_settings(const struct environment_config *e, struct upstream_settings *out);
-
 /* TCP only. PP_BROKEN: *why and the problem say what failed. PP_SYSTEM, PP_NOMEM: here. The caller closes the road. */
 enum pp_result road_connect(const struct environment_config *e, struct road *out, enum upstream_failure *why,
                             struct problem *problem) PP_MUST_CHECK;

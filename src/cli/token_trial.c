@@ -34,7 +34,7 @@ enum pp_result token_trial(const struct environment_config *e, const struct toke
     enum upstream_failure why;
     struct road_request request = {.path = PROBE_TARGET, .authorization = token_authorization(t)};
     enum pp_result rc = PP_OK;
-    road_settings(e, &settings);
+    upstream_settings_of(e, 0, &settings);
     if (settings.tls)
         rc = upstream_tls_new(&settings, &tls, problem);
     if (rc == PP_OK)

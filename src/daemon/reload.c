@@ -47,24 +47,6 @@ void daemon_log_lines(enum log_level level, const char *what, const struct buf *
 
 /* --- building --- */
 
-static void fill_road(struct upstream_settings *road, const struct environment_config *e)
-{
-    *road = (struct upstream_settings){
-        .environment = e->name,
-        .host = e->base_url.host,
-        .port = e->base_url.port,
-        .tls = e->base_url.tls,
-        .ca_file = e->ca_file,
-        .tls_min_version = e->tls_min_version,
-        .pinned_spki = e->pinned_spki.items,
-        .pinned_count = e->pinned_spki.count,
-        .proxy = e->egress_proxy,
-        .interface = e->egress_interface,
-        .connect_timeout = e->connect_timeout,
-        .warm = 1, /* of the probes' own pool; workers set theirs */
-    };
-}
-
 static enum pp_result build_environment(struct daemon *d, struct generation *g, const struct environment_config *ec,
                                         struct buf *problems)
 {
@@ -75,7 +57,7 @@ static enum pp_result build_environment(struct daemon *d, struct generation *g, 
     g->is_new[g->count] = had == NULL;
     e->config = ec;
     e->tls = NULL;
-    fill_road(&e->road, ec);
+    upstream_settings_of(ec, 1, &e->road); /* of the probes' own pool; workers keep more warm */
     if (had == NULL) {
         e->name = strdup(ec->name);
         e->shared = environment_shared_new();

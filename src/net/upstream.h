@@ -7,6 +7,7 @@
 #define PP_NET_UPSTREAM_H
 
 #include "base/buf.h"
+#include "config/config.h"
 #include "net/loop.h"
 
 /* --- how to reach one environment --- */
@@ -26,6 +27,9 @@ struct upstream_settings { /* views live as long as the config they come from */
     msec connect_timeout;  /* TCP, proxy and TLS together */
     unsigned warm;         /* connections kept open ahead of need */
 };
+
+/* The way to one environment as its config says it; `out` holds views into the config. `warm` is the caller's own. */
+void upstream_settings_of(const struct environment_config *e, unsigned warm, struct upstream_settings *out);
 
 /* Loads the trust anchors once. PP_INVALID with the problem said (file, reason) when they cannot be read. */
 enum pp_result upstream_tls_new(const struct upstream_settings *settings, struct upstream_tls **out,

@@ -39,8 +39,7 @@ void access_log_write(struct exchange *ex)
     access_log_peer(&f, ex->client->peer.known, ex->client->peer.uid, ex->client->peer.pid);
     if (ex->request_id[0] != '\0')
         log_field_str(&f, "request_id", str_of(ex->request_id));
-    enum sent sent = ex->sent > ex->sent_before ? ex->sent : ex->sent_before;
-    log_field_str(&f, "sent", str_of(sent_name(sent)));
+    log_field_str(&f, "sent", str_of(sent_name(exchange_sent(ex))));
     if (ex->refusal != REFUSAL_NONE)
         log_field_str(&f, "reason", str_of(reply_rule(ex->refusal)->reason));
     log_field_str(&f, "end", str_of(exchange_reason_name(ex->reason)));

@@ -161,11 +161,6 @@ void answer_upgrade(struct exchange *ex)
 
 /* --- ours --- */
 
-static enum sent sent_overall(const struct exchange *ex)
-{
-    return ex->sent > ex->sent_before ? ex->sent : ex->sent_before;
-}
-
 static void new_request_id(struct exchange *ex)
 {
     unsigned char random[8] = {0};
@@ -195,7 +190,7 @@ void answer_refuse(struct exchange *ex, enum refusal refusal, const char *detail
         return;
     }
     buf_init(&body, 4096);
-    enum pp_result rc = reply_body(&body, refusal, detail, sent_overall(ex));
+    enum pp_result rc = reply_body(&body, refusal, detail, exchange_sent(ex));
     reply_proxy_status(refusal, proxy_status);
     struct server_reply reply = {
         .status = rule->status,

@@ -36,11 +36,6 @@ void attempt_drop(struct exchange *ex, bool reusable)
     ex->upstream = NULL;
 }
 
-static enum sent sent_overall(const struct exchange *ex)
-{
-    return ex->sent > ex->sent_before ? ex->sent : ex->sent_before;
-}
-
 /* --- the end of a try that brought no answer --- */
 
 static void count_upstream_error(struct exchange *ex, enum refusal why)
@@ -60,7 +55,7 @@ static bool retry(struct exchange *ex, enum retry_reason reason)
         .policy = &ex->settings->e->retries,
         .method = ex->method,
         .reason = reason,
-        .sent = sent_overall(ex),
+        .sent = exchange_sent(ex),
         .attempts = ex->attempts,
         .now = clock_now(),
         .deadline = ex->deadline,
@@ -68,7 +63,7 @@ static bool retry(struct exchange *ex, enum retry_reason reason)
     if (ex->admission.websocket || !retry_allowed(&ex->environment->budget, &q))
         return false;
     metrics_count(ex->worker->metrics, ex->environment->metrics_index, METRICS_RETRIES, reason, 1);
-    ex->sent_before = sent_overall(ex);
+    ex->sent_before = exchange_sent(ex);
     exchange_enter(ex, EXCHANGE_PAUSING);
     msec due = q.now + retry_delay(ex->attempts, crypto_jitter(1024));
     if (timer_set(ex->worker->loop, &ex->timer, due, pause_over) != PP_OK)

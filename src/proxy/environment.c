@@ -134,24 +134,12 @@ static bool same_road(const struct environment_config *a, const struct environme
 static struct pool_holder *holder_new(struct environment *e, struct loop *loop, const struct environment_config *ec,
                                       struct upstream_tls *tls)
 {
-    struct upstream_settings road = {
-        .environment = e->name,
-        .host = ec->base_url.host,
-        .port = ec->base_url.port,
-        .tls = ec->base_url.tls,
-        .ca_file = ec->ca_file,
-        .tls_min_version = ec->tls_min_version,
-        .pinned_spki = ec->pinned_spki.items,
-        .pinned_count = ec->pinned_spki.count,
-        .proxy = ec->egress_proxy,
-        .interface = ec->egress_interface,
-        .connect_timeout = ec->connect_timeout,
-        .warm = ENVIRONMENT_WARM,
-    };
+    struct upstream_settings road;
     struct pool_holder *h = calloc(1, sizeof *h);
     if (h == NULL)
         return NULL;
     h->refs = 1;
+    upstream_settings_of(ec, ENVIRONMENT_WARM, &road);
     h->pool = upstream_pool_new(loop, &road, tls);
     if (h->pool == NULL) {
         free(h);

@@ -125,7 +125,7 @@ static void give_inflight_back(struct exchange *ex)
     metrics_gauge(ex->worker->metrics, ex->environment->metrics_index, METRICS_INFLIGHT, -1);
 }
 
-/* The checks of DESIGN 7.1 in their order; an inexact or oversized head is not worth reading beyond the peer's right to
+/* The checks of a head in their order; an inexact or oversized head is not worth reading beyond the peer's right to
  * speak at all. */
 static enum refusal admit(struct exchange *ex, const struct server_head *head, const char **detail)
 {

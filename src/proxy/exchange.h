@@ -95,6 +95,12 @@ extern const struct server_handlers exchange_handlers;
 void exchange_enter(struct exchange *ex, enum exchange_state state);
 const char *exchange_reason_name(enum exchange_reason reason);
 
+/* Of all tries together, those answered 401 left out: what the app is told, and what decides about retries. */
+static inline enum sent exchange_sent(const struct exchange *ex)
+{
+    return ex->sent > ex->sent_before ? ex->sent : ex->sent_before;
+}
+
 /* Frees a spare one for good. */
 void exchange_dispose(struct exchange *ex);
 
