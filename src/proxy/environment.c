@@ -131,8 +131,7 @@ static bool same_road(const struct environment_config *a, const struct environme
            a->connect_timeout == b->connect_timeout;
 }
 
-static struct pool_holder *holder_new(struct environment *e, struct loop *loop, const struct environment_config *ec,
-                                      struct upstream_tls *tls)
+static struct pool_holder *holder_new(struct loop *loop, const struct environment_config *ec, struct upstream_tls *tls)
 {
     struct upstream_settings road;
     struct pool_holder *h = calloc(1, sizeof *h);
@@ -158,7 +157,7 @@ enum pp_result environment_configure(struct environment *e, struct loop *loop, s
         s->holder = e->settings->holder;
         s->holder->refs++;
     } else {
-        s->holder = holder_new(e, loop, ec, tls);
+        s->holder = holder_new(loop, ec, tls);
         if (s->holder == NULL) {
             free(s);
             return PP_NOMEM;
