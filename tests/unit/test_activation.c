@@ -28,12 +28,12 @@ static void remove_folder(void)
     ck_assert_int_eq(rmdir(folder), 0); /* fails when something was left in it */
 }
 
-static struct listen_address tcp(const char *host, unsigned port)
+__attribute__((unused)) /* without systemd */ static struct listen_address tcp(const char *host, unsigned port)
 {
     return (struct listen_address){.kind = LISTEN_TCP, .text = host, .host = host, .port = port};
 }
 
-static struct listen_address local(const char *file)
+__attribute__((unused)) /* without systemd */ static struct listen_address local(const char *file)
 {
     return (struct listen_address){.kind = LISTEN_UNIX, .text = file, .path = file};
 }
