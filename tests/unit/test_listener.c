@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +19,33 @@
 static char folder[] = "/tmp/test_listener_XXXXXX";
 static char path[64]; /* of a Unix socket in it */
 static const struct unix_access usual = {.mode = 0660};
+
+/* What others could do with the socket file at the two moments that count; listened for by standing in for the calls.
+ */
+static mode_t mode_when_bound, mode_when_listening;
+
+static mode_t mode_of(const char *file)
+{
+    struct stat st;
+    ck_assert_int_eq(lstat(file, &st), 0);
+    return st.st_mode;
+}
+
+int bind(int fd, const struct sockaddr *address, socklen_t n)
+{
+    int rc = (int)syscall(SYS_bind, fd, address, n);
+    if (rc == 0 && address->sa_family == AF_UNIX)
+        mode_when_bound = mode_of(((const struct sockaddr_un *)(const void *)address)->sun_path);
+    return rc;
+}
+
+int listen(int fd, int backlog)
+{
+    struct stat st;
+    if (lstat(path, &st) == 0)
+        mode_when_listening = st.st_mode;
+    return (int)syscall(SYS_listen, fd, backlog);
+}
 
 static void make_folder(void)
 {
@@ -79,13 +107,6 @@ static int connect_unix(const char *to)
     (void)close(fd);
     errno = error;
     return -1;
-}
-
-static mode_t mode_of(const char *file)
-{
-    struct stat st;
-    ck_assert_int_eq(lstat(file, &st), 0);
-    return st.st_mode;
 }
 
 START_TEST(tcp_accepts_on_its_own_family_only)
@@ -169,6 +190,8 @@ START_TEST(unix_mode_whatever_the_umask)
     enum pp_result rc = open_set(&a, 1, &wanted, NULL, &set, &p);
     (void)umask(before);
     ck_assert_int_eq(rc, PP_OK);
+    ck_assert_uint_eq(mode_when_bound, S_IFSOCK);
+    ck_assert_uint_eq(mode_when_listening, S_IFSOCK | modes[_i % 4]);
     ck_assert_uint_eq(mode_of(path), S_IFSOCK | modes[_i % 4]);
     struct listener *l = listener_set_at(set, 0, NULL);
     ck_assert_int_eq(l->family, AF_UNIX);

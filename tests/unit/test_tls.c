@@ -216,6 +216,38 @@ START_TEST(certificates)
 }
 END_TEST
 
+/* Only AEAD ciphers with forward secrecy; TLS 1.2 knows others. */
+static const struct {
+    const char *ciphers;
+    enum pp_result rc;
+} cipher_cases[] = {
+    {"ECDHE-ECDSA-AES128-GCM-SHA256", PP_OK},
+    {"ECDHE-ECDSA-CHACHA20-POLY1305", PP_OK},
+    {"ECDHE-ECDSA-AES128-SHA256", PP_BROKEN},
+    {"ECDHE-ECDSA-AES256-SHA", PP_BROKEN},
+};
+
+START_TEST(ciphers)
+{
+    struct peer_server server = {.identity = &good, .max_version = TLS1_2_VERSION, .ciphers = cipher_cases[_i].ciphers};
+    struct upstream_settings settings = settings_for("localhost", ca_file);
+    struct upstream_tls *t = context_for(&settings);
+    struct ssl_st *s = NULL;
+    struct problem why;
+    peer_start(&server);
+    int fd = connect_to(&server);
+    ck_assert_int_eq(tls_new(t, fd, &s), PP_OK);
+    enum pp_result rc = shake(t, s, fd, &why);
+    ck_assert_msg(rc == cipher_cases[_i].rc, "%s: %s", cipher_cases[_i].ciphers, why.text);
+    if (rc != PP_OK)
+        ck_assert_msg(strstr(why.text, "nothing in common") != NULL, "%s", why.text);
+    tls_free(&s, false);
+    (void)close(fd);
+    peer_stop(&server);
+    upstream_tls_unref(&t);
+}
+END_TEST
+
 START_TEST(pins)
 {
     struct peer_server server = {.identity = &good};
@@ -510,6 +542,7 @@ int main(void)
     tcase_set_timeout(t, 30);
     tcase_add_checked_fixture(t, make_certificates, remove_certificates);
     tcase_add_loop_test(t, certificates, 0, (int)(sizeof matrix / sizeof matrix[0]));
+    tcase_add_loop_test(t, ciphers, 0, (int)(sizeof cipher_cases / sizeof cipher_cases[0]));
     tcase_add_loop_test(t, pins, 0, 2);
     tcase_add_test(t, a_malformed_pin_is_an_error);
     tcase_add_test(t, trust_anchors_that_cannot_be_loaded);

@@ -96,6 +96,7 @@ struct peer_server {
     /* set before peer_start */
     const struct identity *identity; /* NULL: plain TCP */
     int max_version;                 /* 0, or e.g. TLS1_1_VERSION */
+    const char *ciphers;             /* of TLS 1.2; NULL: OpenSSL's choice */
     const char *alpn;                /* selected whatever the client offers; NULL: none */
     atomic_int stall_ms;             /* before the handshake */
     int close_idle_ms;               /* closes a connection that was idle so long; 0: never */
@@ -293,6 +294,8 @@ static inline void peer_start(struct peer_server *server)
             SSL_CTX_set_min_proto_version(server->context, TLS1_VERSION);
             SSL_CTX_set_max_proto_version(server->context, server->max_version);
         }
+        if (server->ciphers != NULL)
+            ck_assert_int_eq(SSL_CTX_set_cipher_list(server->context, server->ciphers), 1);
         if (server->alpn != NULL)
             SSL_CTX_set_alpn_select_cb(server->context, peer_select_alpn, server);
     }
