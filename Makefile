@@ -323,6 +323,7 @@ demo: $(DAEMON) $(FAKEPROOF)
 	@$(PP_ENV) scripts/demo
 bench: $(DAEMON) $(FAKEPROOF) $(BENCH)
 	@$(PP_ENV) bench/run
+	@$(PP_ENV) bench/websocket_memory.py
 
 # --- fuzzing: make fuzz FUZZ_SECONDS=60 ---
 
