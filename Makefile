@@ -290,6 +290,12 @@ check-e2e: $(DAEMON) $(FAKEPROOF)
 check-tunnels: $(DAEMON) $(FAKEPROOF)
 	@$(PP_ENV) $(PYTEST) tests/tunnels $(PYTEST_ARGS)
 
+# Minutes of load, reloads, rotations and faults, after which nothing may have been lost or have grown.
+SOAK_SECONDS ?= 180
+.PHONY: soak
+soak: $(DAEMON) $(FAKEPROOF)
+	@$(PP_ENV) SOAK_SECONDS=$(SOAK_SECONDS) tests/soak/run
+
 check-completion: $(DAEMON)
 	@$(PP_ENV) $(PYTEST) tests/completion
 
