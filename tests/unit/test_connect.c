@@ -470,14 +470,16 @@ START_TEST(the_environment_has_no_say)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         (void)setenv(names[i], url, 1);
     (void)setenv("NO_PROXY", "*", 1);
-    (void)setenv("SSLKEYLOGFILE", "/tmp/test_connect.keys", 1);
+    char keys[64];
+    (void)snprintf(keys, sizeof keys, "/tmp/test_connect.%d.keys", (int)getpid());
+    (void)setenv("SSLKEYLOGFILE", keys, 1);
     struct peer_server server = {0};
     peer_start(&server);
     struct upstream_settings settings = to("127.0.0.1", server.port);
     struct trial t = attempt(&settings);
     ck_assert_msg(t.fd >= 0, "%s", t.detail);
     (void)close(t.fd);
-    ck_assert_int_eq(access("/tmp/test_connect.keys", F_OK), -1);
+    ck_assert_int_eq(access(keys, F_OK), -1);
     settings.proxy = url; /* and NO_PROXY does not undo ours */
     t = attempt(&settings);
     ck_assert_int_eq(t.why, UPSTREAM_FAILURE_CONNECT);

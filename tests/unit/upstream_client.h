@@ -98,6 +98,17 @@ static inline struct upstream_pool_stats stats(void)
     return s;
 }
 
+/* Turns until so many connections are idle; false when that takes more than ten seconds. */
+static inline bool turn_until_idle(unsigned count)
+{
+    for (int64_t until = clock_usec() + 10000000; clock_usec() < until;) {
+        if (stats().idle == count)
+            return true;
+        loop_turn(loop, &hooks);
+    }
+    return false;
+}
+
 static inline unsigned count_fds(void)
 {
     unsigned n = 0;
