@@ -45,6 +45,7 @@ DEPS := \
 	python3-aiohttp \
 	python3-h11 \
 	python3-pytest \
+	python3-pytest-rerunfailures \
 	python3-pytest-xdist \
 	python3-websockets \
 	shellcheck \
@@ -238,7 +239,8 @@ run-checks:
 
 # Debian's own Python, whatever else is in PATH: its packages are the ones in DEPS.
 # PYTEST_ARGS chooses some of the tests: make check-e2e PYTEST_ARGS="-k rotation -x"
-PYTEST = PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider
+# A test of whole processes that fails gets a second chance, and is named as "rerun": the machines are shared and busy.
+PYTEST = PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider --reruns 1
 
 # Where a test finds the programs under test.
 PP_ENV = PROOFPROXY_BUILD=$(abspath $(BUILD)) PROOFPROXY=$(abspath $(DAEMON)) FAKEPROOF=$(abspath $(FAKEPROOF))
