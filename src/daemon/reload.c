@@ -51,20 +51,20 @@ static enum pp_result build_environment(struct daemon *d, struct generation *g, 
                                         struct buf *problems)
 {
     struct daemon_environment *had = daemon_find(d, ec->name);
-    struct daemon_environment *e = &g->environments[g->count];
+    struct daemon_environment built = had != NULL ? *had : (struct daemon_environment){0};
     struct problem problem = {0};
-    *e = had != NULL ? *had : (struct daemon_environment){0};
-    g->is_new[g->count] = had == NULL;
-    e->config = ec;
-    e->tls = NULL;
-    upstream_settings_of(ec, 1, &e->road); /* of the probes' own pool; workers keep more warm */
+    built.config = ec;
+    built.tls = NULL;
+    upstream_settings_of(ec, 1, &built.road); /* of the probes' own pool; workers keep more warm */
     if (had == NULL) {
-        e->name = strdup(ec->name);
-        e->shared = environment_shared_new();
-        e->history = history_new();
-        e->metrics_index = metrics_environment(d->metrics, ec->name);
+        built.name = strdup(ec->name);
+        built.shared = environment_shared_new();
+        built.history = history_new();
+        built.metrics_index = metrics_environment(d->metrics, ec->name);
     }
-    g->count++; /* from here on generation_discard knows it */
+    struct daemon_environment *e = &g->environments[g->count];
+    *e = built;
+    g->is_new[g->count++] = had == NULL; /* from here on generation_discard knows it */
     if (e->name == NULL || e->shared == NULL || e->history == NULL)
         goto no_memory;
     if (ec->base_url.tls && upstream_tls_new(&e->road, &e->tls, &problem) != PP_OK) {
