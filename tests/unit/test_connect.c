@@ -20,9 +20,8 @@ static atomic_int lookups;
 
 int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **out)
 {
-    static int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
-    if (real == NULL)
-        *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **); /* looked up by each thread */
+    *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
     atomic_fetch_add(&lookups, 1);
     if (host != NULL && strcmp(host, "unknown.example") == 0)
         return EAI_NONAME;
