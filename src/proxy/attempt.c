@@ -62,12 +62,12 @@ static bool retry(struct exchange *ex, enum retry_reason reason)
     };
     if (ex->admission.websocket || !retry_allowed(&ex->environment->budget, &q))
         return false;
+    msec due = q.now + retry_delay(ex->attempts, crypto_jitter(1024));
+    if (timer_set(ex->worker->loop, &ex->timer, due, pause_over) != PP_OK)
+        return false;
     metrics_count(ex->worker->metrics, ex->environment->metrics_index, METRICS_RETRIES, reason, 1);
     ex->sent_before = exchange_sent(ex);
     exchange_enter(ex, EXCHANGE_PAUSING);
-    msec due = q.now + retry_delay(ex->attempts, crypto_jitter(1024));
-    if (timer_set(ex->worker->loop, &ex->timer, due, pause_over) != PP_OK)
-        attempt_start(ex, true);
     return true;
 }
 
@@ -370,7 +370,7 @@ static bool try_again(struct exchange *ex, struct str rest)
 {
     int status = ex->response.status;
     bool reusable = ex->response.keep_alive && request_written(ex) &&
-                    (ex->response.framing == RESPONSE_NO_BODY ||
+                    ((ex->response.framing == RESPONSE_NO_BODY && rest.n == 0) ||
                      (ex->response.framing == RESPONSE_LENGTH && ex->response.content_length == (int64_t)rest.n));
     if (status == 401) {
         struct token *next = token_store_next(ex->environment->tokens, &ex->plan, clock_now());
@@ -390,15 +390,10 @@ static bool try_again(struct exchange *ex, struct str rest)
         return false;
     enum retry_reason reason = status == 502 ? RETRY_REASON_502 : status == 503 ? RETRY_REASON_503 : RETRY_REASON_504;
     ex->sent = SENT_YES;
-    struct upstream_connection *c = ex->upstream;
-    ex->upstream = NULL; /* so that a retry does not find it; given back below in either case */
-    bool again = retry(ex, reason);
-    ex->upstream = again ? NULL : c;
-    if (again) {
-        upstream_set_user(c, NULL);
-        upstream_release(c, reusable, 0);
-    }
-    return again;
+    if (!retry(ex, reason))
+        return false;
+    attempt_drop(ex, reusable);
+    return true;
 }
 
 /* Is the answer small enough to be collected, so that a fault in its midst can still become a 502? */

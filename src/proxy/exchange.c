@@ -233,6 +233,7 @@ static void gone(void *exchange)
 {
     struct exchange *ex = exchange;
     ex->reason = EXCHANGE_CLIENT_GONE;
+    timer_stop(ex->worker->loop, &ex->timer); /* no retry for nobody */
     attempt_drop(ex, false);
 }
 
