@@ -27,7 +27,7 @@ enum refusal {
     REFUSAL_BODY_TOO_LARGE,    /* 413 */
     REFUSAL_HEADERS_TOO_LARGE, /* 431 */
     REFUSAL_EXPECT,            /* 417 */
-    REFUSAL_UPGRADE,           /* 400; 426 with Sec-WebSocket-Version: 13 for another version */
+    REFUSAL_UPGRADE,           /* 400; 426 with Upgrade and Sec-WebSocket-Version for another version */
     REFUSAL_UPGRADE_VERSION,
     REFUSAL_TIMEOUT, /* 408: header_timeout or body_timeout passed */
     /* capacity and state */
@@ -48,16 +48,20 @@ enum refusal {
 enum sent { SENT_NO, SENT_MAYBE, SENT_YES };
 const char *sent_name(enum sent sent);
 
+#define REPLY_LINES 3 /* at most this many further header lines */
+struct reply_line {
+    const char *name, *value;
+};
+
 struct reply_rule {
     int status;
-    const char *reason;       /* metric and log label: "host", "body_too_large" */
-    const char *error;        /* Proof's slug: "forbidden", "upstream_unavailable" */
-    const char *code;         /* "proxy_host_not_allowed" */
-    const char *proxy_status; /* RFC 9209 error type: "http_request_denied", "dns_error" … */
-    const char *message;      /* the sentence, when no detail is given */
-    const char *extra_name;   /* one more header line, or NULL: Allow, Retry-After, Sec-WebSocket-Version */
-    const char *extra_value;
-    bool close; /* the client's connection is closed after it */
+    const char *reason;             /* metric and log label: "host", "body_too_large" */
+    const char *error;              /* Proof's slug: "forbidden", "upstream_unavailable" */
+    const char *code;               /* "proxy_host_not_allowed" */
+    const char *proxy_status;       /* RFC 9209 error type: "http_request_denied", "dns_error" … */
+    const char *message;            /* the sentence, when no detail is given */
+    const struct reply_line *lines; /* further header lines up to one without a name, or NULL: none */
+    bool close;                     /* the client's connection is closed after it */
 };
 const struct reply_rule *reply_rule(enum refusal refusal);
 

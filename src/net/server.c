@@ -373,7 +373,7 @@ static enum pp_result add_lines(struct MHD_Response *response, const struct serv
         if ((reply->skip == NULL || !reply->skip[i]) && !str_equal_nocase(h->name, STR("content-length")))
             fine = add_line(response, h->name, h->value, &bytes);
     }
-    for (size_t i = 0; i < 4 && reply->extra[i].name.n > 0 && fine; i++)
+    for (size_t i = 0; i < SERVER_EXTRA && reply->extra[i].name.n > 0 && fine; i++)
         fine = add_line(response, reply->extra[i].name, reply->extra[i].value, &bytes);
     if (fine && (reply->close || r->connection->server->draining))
         fine = MHD_add_response_header(response, "Connection", "close") == MHD_YES;

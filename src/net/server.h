@@ -88,12 +88,14 @@ unsigned server_connections(const struct server *s);
 void *server_context(const struct server_request *r);
 bool server_is_unix(const struct server_request *r);
 
+#define SERVER_EXTRA (3 + REPLY_LINES)
+
 /* An answer. Views are copied before server_reply returns. */
 struct server_reply {
     int status;
     const struct header_list *headers; /* end-to-end ones; hop-by-hop and framing ones are left out by `skip` */
     const bool *skip;                  /* parallel to headers->items; NULL: none */
-    struct header extra[4];            /* further lines; name.n == 0 ends them */
+    struct header extra[SERVER_EXTRA]; /* further lines; name.n == 0 ends them */
     struct str body;                   /* the whole body; unused with `stream` */
     bool stream;                       /* the body comes by handlers.read */
     int64_t length;                    /* of a streamed body, -1 unknown; with HEAD and 304: what Content-Length says,

@@ -198,9 +198,10 @@ void answer_refuse(struct exchange *ex, enum refusal refusal, const char *detail
         .close = rule->close,
         .extra = {{STR("Content-Type"), STR("application/json")},
                   {STR("X-Request-Id"), str_of(ex->request_id)},
-                  {STR("Proxy-Status"), str_of(proxy_status)},
-                  {str_of(rule->extra_name), str_of(rule->extra_value)}},
+                  {STR("Proxy-Status"), str_of(proxy_status)}},
     };
+    for (size_t i = 0; rule->lines != NULL && i < REPLY_LINES && rule->lines[i].name != NULL; i++)
+        reply.extra[3 + i] = (struct header){str_of(rule->lines[i].name), str_of(rule->lines[i].value)};
     ex->bytes_out = reply.body.n;
     if (rc == PP_OK)
         rc = server_reply(ex->request, &reply);

@@ -75,6 +75,24 @@ static const char *const registered[] = {"dns_timeout",
                                          "proxy_configuration_error",
                                          "proxy_loop_detected"};
 
+/* How many further lines a rule has; both halves of each are there. */
+static size_t lines_of(const struct reply_rule *rule)
+{
+    size_t n = 0;
+    for (; rule->lines != NULL && rule->lines[n].name != NULL; n++)
+        ck_assert_ptr_nonnull(rule->lines[n].value);
+    return n;
+}
+
+static const char *line_of(enum refusal refusal, const char *name)
+{
+    const struct reply_rule *rule = reply_rule(refusal);
+    for (size_t i = 0; i < lines_of(rule); i++)
+        if (strcmp(rule->lines[i].name, name) == 0)
+            return rule->lines[i].value;
+    return "no such line";
+}
+
 START_TEST(table_is_complete)
 {
     ck_assert_uint_eq(sizeof rows / sizeof rows[0], REFUSAL_COUNT - 1);
@@ -86,7 +104,7 @@ START_TEST(table_is_complete)
         ck_assert_str_eq(rule->code, rows[i - 1].code);
         ck_assert_int_ne(rule->status, 401);
         ck_assert_ptr_nonnull(rule->message);
-        ck_assert((rule->extra_name == NULL) == (rule->extra_value == NULL));
+        ck_assert_uint_le(lines_of(rule), REPLY_LINES);
         bool known = false;
         for (size_t t = 0; t < sizeof registered / sizeof registered[0]; t++)
             known |= strcmp(registered[t], rule->proxy_status) == 0;
@@ -100,8 +118,11 @@ START_TEST(table_is_complete)
             ck_assert_str_ne(rule->code, reply_rule((enum refusal)j)->code);
         }
     }
-    ck_assert_str_eq(reply_rule(REFUSAL_METHOD)->extra_name, "Allow");
-    ck_assert_str_eq(reply_rule(REFUSAL_UPGRADE_VERSION)->extra_value, "13");
+    ck_assert_str_eq(line_of(REFUSAL_METHOD, "Allow"), "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    ck_assert_str_eq(line_of(REFUSAL_UPGRADE_VERSION, "Sec-WebSocket-Version"), "13");
+    ck_assert_str_eq(line_of(REFUSAL_UPGRADE_VERSION, "Upgrade"), "websocket");
+    ck_assert_str_eq(line_of(REFUSAL_UPGRADE_VERSION, "Connection"), "Upgrade");
+    ck_assert_str_eq(line_of(REFUSAL_OVERLOADED, "Retry-After"), "1");
     ck_assert_ptr_eq(reply_rule(REFUSAL_COUNT), reply_rule(REFUSAL_INTERNAL));
 }
 END_TEST
