@@ -125,15 +125,10 @@ static unsigned token_slot(struct metrics_shard *s, struct shard_environment *e,
             (best == SHARD_TOKEN_OTHER || t->last_used < e->tokens[best].last_used))
             best = i;
         if (t->fingerprint[0] == '\0')
-            break; /* slots fill from the front: the rest is free as well */
+            break; /* slots fill from the front: this one was never used, and so is the best */
     }
     if (best == SHARD_TOKEN_OTHER)
         return best;
-    for (unsigned i = 0; i < METRICS_TOKENS; i++)
-        if (e->tokens[i].fingerprint[0] == '\0') {
-            best = i;
-            break;
-        }
     token_slot_assign(s, e, best, token);
     e->tokens[best].last_used = ++s->sequence;
     return best;

@@ -22,6 +22,8 @@ static const char *scheme_prefix(struct str bytes)
 {
     static const struct str bearer = {"Bearer", 6}, authorization = {"Authorization:", 14};
 
+    if (str_equal_nocase(bytes, bearer)) /* a script has pasted an empty variable behind it */
+        return "the word Bearer without a token behind it: write the token alone";
     if (bytes.n > bearer.n && str_equal_nocase((struct str){bytes.p, bearer.n}, bearer) && is_space(bytes.p[bearer.n]))
         return "a \"Bearer \" prefix: write the token alone, the daemon adds the scheme";
     if (bytes.n >= authorization.n && str_equal_nocase((struct str){bytes.p, authorization.n}, authorization))

@@ -62,7 +62,7 @@ static const struct reply_rule rules[REFUSAL_COUNT] = {
     [REFUSAL_BODY_TOO_LARGE] = {413, "body_too_large", INVALID, "proxy_body_too_large", REQUEST_ERR,
                                 "The body is larger than max_body.", NULL, true},
     [REFUSAL_HEADERS_TOO_LARGE] = {431, "headers_too_large", INVALID, "proxy_headers_too_large", REQUEST_ERR,
-                                   "The headers are over 32 KiB or over 100 lines.", NULL, true},
+                                   "The headers are over 16 KiB or over 100 lines.", NULL, true},
     [REFUSAL_EXPECT] = {417, "expect", INVALID, "proxy_expectation_failed", REQUEST_ERR,
                         "The only expectation understood is 100-continue.", NULL, true},
     [REFUSAL_UPGRADE] = {400, "upgrade", INVALID, "proxy_upgrade_invalid", REQUEST_ERR,

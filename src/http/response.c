@@ -218,7 +218,7 @@ enum pp_result response_parse_head(struct str bytes, bool to_head, struct respon
     if (rc == PP_OK)
         *consumed = scan.at;
     else if (rc == PP_LIMIT)
-        *what = "the head is over 32 KiB or has over 100 header lines";
+        *what = "the head is over 16 KiB or has over 100 header lines";
     else if (rc == PP_INVALID)
         *what = scan.what;
     return rc;

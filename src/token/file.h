@@ -57,7 +57,8 @@ enum pp_result token_file_read(const char *path, struct token_set *out, struct s
 enum pp_result token_set_inline(const char *current, const char *previous, struct token_set *out,
                                 struct problem *problem) PP_MUST_CHECK;
 
-/* "2026-12-31T23:59:59Z", with fractions and offsets as RFC 3339 5.6 has them, as wall ms. */
+/* "2026-12-31T23:59:59Z", with fractions and offsets as RFC 3339 5.6 has them, as wall ms: after 1970 began and before
+ * the year 9999 is over, in UTC. PP_INVALID otherwise. */
 enum pp_result token_parse_time(struct str text, int64_t *out) PP_MUST_CHECK;
 
 #endif

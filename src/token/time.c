@@ -1,6 +1,8 @@
 /* Dates and times of RFC 3339, for expires=. Pure. */
 #include "token/file.h"
 
+#define LAST_SECOND INT64_C(253402300799) /* of the year 9999: later ones cannot be written down again */
+
 /* `n` digits at text[at], or -1. */
 static int digits(struct str text, size_t at, size_t n)
 {
@@ -71,7 +73,7 @@ enum pp_result token_parse_time(struct str text, int64_t *out)
     if (read_offset(text, at, &offset) != PP_OK)
         return PP_INVALID;
     int64_t seconds = days_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - (int64_t)offset * 60;
-    if (seconds <= 0)
+    if (seconds <= 0 || seconds > LAST_SECOND)
         return PP_INVALID;
     *out = seconds * 1000 + fraction;
     return PP_OK;

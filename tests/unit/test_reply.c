@@ -1,6 +1,8 @@
 /* http/reply: every local error has its status, slug and code; bodies are JSON in Proof's shape. */
 #include "http/reply.h"
 
+#include "base/limits.h"
+
 #include <check.h>
 #include <stdio.h>
 #include <jansson.h>
@@ -128,6 +130,17 @@ START_TEST(table_is_complete)
 END_TEST
 
 /* After a request whose end is not certain, the connection must not be used again. */
+/* The figures in the sentences are those that are held. */
+START_TEST(limits_are_told_as_they_are)
+{
+    char said[64];
+    snprintf(said, sizeof said, "over %u KiB or over %u lines", LIMIT_REQUEST_HEAD / 1024, LIMIT_HEADERS);
+    ck_assert_ptr_nonnull(strstr(reply_rule(REFUSAL_HEADERS_TOO_LARGE)->message, said));
+    snprintf(said, sizeof said, "longer than %u bytes", LIMIT_TARGET);
+    ck_assert_ptr_nonnull(strstr(reply_rule(REFUSAL_TARGET_TOO_LONG)->message, said));
+}
+END_TEST
+
 START_TEST(unclear_requests_close)
 {
     static const enum refusal unclear[] = {REFUSAL_FRAMING,        REFUSAL_HEADER,  REFUSAL_VERSION,
@@ -238,6 +251,7 @@ int main(void)
     Suite *suite = suite_create("reply");
     TCase *tests = tcase_create("reply");
     tcase_add_test(tests, table_is_complete);
+    tcase_add_test(tests, limits_are_told_as_they_are);
     tcase_add_test(tests, unclear_requests_close);
     tcase_add_test(tests, bodies);
     tcase_add_test(tests, every_body_parses);

@@ -79,6 +79,7 @@ static const struct {
     {BYTES("1\n2\n3\n4\n5\n6\n7\n8\n9\n"), "f:9: offset 0: ", "8"},
     {BYTES("one expires=tomorrow\n"), "f:1: offset 12: ", "RFC 3339"},
     {BYTES("one expires=\n"), "f:1: offset 12: ", "RFC 3339"},
+    {BYTES("one expires=9999-12-31T23:59:59-00:01\n"), "f:1: offset 12: ", "RFC 3339"}, /* the year 10000 */
     {BYTES("one expires=2026-12-31T23:59:59Z expires=2027-12-31T23:59:59Z\n"), "f:1: offset 33: ", "second time"},
     {BYTES("expires=2026-12-31T23:59:59Z one\n"), "f:1: offset 28: ", "white space inside"},
 };
