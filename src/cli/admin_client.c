@@ -1,13 +1,16 @@
 /* A blocking client of the admin listener. */
 #include "cli/admin_client.h"
 
+#include "base/span.h"
 #include "http/response.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -15,8 +18,32 @@
 
 /* --- the connection --- */
 
-static enum pp_result connect_failed(int error, const char *address, struct problem *problem)
+static enum pp_result no_answer(const char *address, msec timeout, struct problem *problem)
 {
+    char span[SPAN_SIZE];
+    return problem_set(problem, PP_TIMEOUT, "%s gave no answer within %s: the daemon may hang", address,
+                       span_text(timeout, span));
+}
+
+/* A socket whose connect and sends end in time: the queue of a daemon that hangs may be full. */
+static int open_socket(int family, msec timeout)
+{
+    const struct timeval patience = {.tv_sec = (time_t)(timeout / 1000),
+                                     .tv_usec = (suseconds_t)(timeout % 1000 * 1000)};
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) != 0) {
+        int error = errno;
+        (void)close(fd);
+        errno = error;
+        fd = -1;
+    }
+    return fd;
+}
+
+static enum pp_result connect_failed(int error, const char *address, msec timeout, struct problem *problem)
+{
+    if (error == EAGAIN || error == EINPROGRESS || error == ETIMEDOUT)
+        return no_answer(address, timeout, problem);
     if (error == ENOENT || error == ECONNREFUSED)
         return problem_set(
             problem, PP_NOT_FOUND,
@@ -29,24 +56,25 @@ static enum pp_result connect_failed(int error, const char *address, struct prob
     return problem_set(problem, PP_SYSTEM, "%s: %s", address, strerrordesc_np(error));
 }
 
-static enum pp_result connect_unix(const char *path, const char *address, int *out, struct problem *problem)
+static enum pp_result connect_unix(const char *path, const char *address, msec timeout, int *out,
+                                   struct problem *problem)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof name.sun_path)
         return problem_set(problem, PP_INVALID, "%s: the path is longer than a Unix socket's may be", address);
     memcpy(name.sun_path, path, strlen(path) + 1);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = open_socket(AF_UNIX, timeout);
     if (fd < 0 || connect(fd, (const struct sockaddr *)&name, sizeof name) != 0) {
         int error = errno;
         if (fd >= 0)
             (void)close(fd);
-        return connect_failed(error, address, problem);
+        return connect_failed(error, address, timeout, problem);
     }
     *out = fd;
     return PP_OK;
 }
 
-static enum pp_result connect_tcp(const char *address, int *out, struct problem *problem)
+static enum pp_result connect_tcp(const char *address, msec timeout, int *out, struct problem *problem)
 {
     char host[ADMIN_ADDRESS_SIZE];
     const char *colon = strrchr(address, ':');
@@ -58,7 +86,7 @@ static enum pp_result connect_tcp(const char *address, int *out, struct problem 
     int rc = getaddrinfo(host, colon + 1, &hints, &found);
     if (rc != 0)
         return problem_set(problem, PP_INVALID, "%s: %s", address, gai_strerror(rc));
-    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0), error = errno;
+    int fd = open_socket(found->ai_family, timeout), error = errno;
     if (fd >= 0 && connect(fd, found->ai_addr, found->ai_addrlen) != 0) {
         error = errno;
         (void)close(fd);
@@ -66,7 +94,7 @@ static enum pp_result connect_tcp(const char *address, int *out, struct problem 
     }
     freeaddrinfo(found);
     if (fd < 0)
-        return connect_failed(error, address, problem);
+        return connect_failed(error, address, timeout, problem);
     *out = fd;
     return PP_OK;
 }
@@ -80,7 +108,7 @@ static enum pp_result send_all(int fd, struct str bytes)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return PP_BROKEN;
+            return errno == EAGAIN ? PP_TIMEOUT : PP_BROKEN;
         bytes.p += n;
         bytes.n -= (size_t)n;
     }
@@ -95,7 +123,7 @@ static enum pp_result receive_all(int fd, msec deadline, struct buf *into)
         size_t room;
         msec left = deadline - clock_tick();
         struct pollfd wait = {.fd = fd, .events = POLLIN};
-        if (left <= 0 || (poll(&wait, 1, (int)left) == 0 && clock_tick() >= deadline))
+        if (left <= 0 || (poll(&wait, 1, left > INT_MAX ? INT_MAX : (int)left) == 0 && clock_tick() >= deadline))
             return PP_TIMEOUT;
         if (buf_reserve(into, 4096, &at, &room) != PP_OK)
             return PP_LIMIT;
@@ -136,13 +164,13 @@ enum pp_result admin_client_request(const char *address, const char *method, con
                                     int *status, struct buf *body, struct problem *problem)
 {
     msec deadline = clock_tick() + timeout;
-    const char *what = "";
+    const char *what = "the head of the answer is incomplete";
     struct buf raw;
     int fd = -1;
     bool unix_socket = strncmp(address, "unix:", 5) == 0;
     buf_init(&raw, ANSWER_MAX);
-    enum pp_result rc =
-        unix_socket ? connect_unix(address + 5, address, &fd, problem) : connect_tcp(address, &fd, problem);
+    enum pp_result rc = unix_socket ? connect_unix(address + 5, address, timeout, &fd, problem)
+                                    : connect_tcp(address, timeout, &fd, problem);
     if (rc != PP_OK)
         goto out;
     buf_printf(&raw, "%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", method,
@@ -160,8 +188,7 @@ enum pp_result admin_client_request(const char *address, const char *method, con
         goto out;
     }
     if (rc == PP_TIMEOUT)
-        (void)problem_set(problem, rc, "%s gave no answer within %d s: the daemon may hang", address,
-                          (int)(timeout / 1000));
+        (void)no_answer(address, timeout, problem);
     else
         (void)problem_set(problem, rc, "%s: the daemon closed the connection without an answer: is it stopping?",
                           address);

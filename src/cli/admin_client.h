@@ -17,7 +17,7 @@ void admin_client_address(const char *config_path, const char *given, char out[s
 
 /* PP_OK: *status and `body` (initialised by the caller, who frees it) are the answer's. PP_NOT_FOUND: no daemon is
  * there; PP_DENIED: it may not be asked by this user; PP_TIMEOUT; PP_BROKEN; PP_INVALID: the address or the answer. The
- * problem says what to do. `timeout` in ms for the whole exchange. */
+ * problem says what to do. `timeout` in ms, at least 1, for the connection and again for the exchange on it. */
 enum pp_result admin_client_request(const char *address, const char *method, const char *path, msec timeout,
                                     int *status, struct buf *body, struct problem *problem) PP_MUST_CHECK;
 

@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <time.h>
 
-#define PAUSE 100 /* ms between two looks */
+#define PAUSE    100                   /* ms between two looks */
+#define MAX_MOST ((msec)168 * 3600000) /* --max: longer is a slip */
 
 /* PP_OK: ready. PP_AGAIN: not yet, `why` says why not. */
 static enum pp_result look(const char *address, msec timeout, char *why, size_t size)
@@ -40,8 +41,8 @@ int cli_wait(struct cli_context *context, int argc, char **argv)
     int status = cli_arguments(context, argc, argv, options, 0, 0, &count);
     if (status != CLI_OK)
         return status;
-    if (value_duration(str_of(max_text), &max) != PP_OK) {
-        cli_error(context, "--max: expected a duration such as \"30s\" or \"2m\"");
+    if (value_duration(str_of(max_text), &max) != PP_OK || max > MAX_MOST) {
+        cli_error(context, "--max: expected a duration such as \"30s\" or \"2m\", at most 168h");
         return CLI_USAGE;
     }
     admin_client_address(context->config_path, admin, address);

@@ -1,10 +1,12 @@
 """What operators see of a running daemon: endpoints, metrics, status, reload, wait."""
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -209,6 +211,24 @@ def test_without_a_daemon(running):
     for arguments in (("status",), ("status", "--json"), ("reload",), ("wait", "--max", "200ms")):
         done = command(running, *arguments)
         assert done.returncode == 1 and "no daemon answers" in done.stderr, arguments
+
+
+def test_a_daemon_that_hangs(running, tmp_path):
+    """Its queue is full: even to connect takes for ever."""
+    with socket.socket(socket.AF_UNIX) as deaf, contextlib.ExitStack() as queue:
+        deaf.bind(str(tmp_path / "deaf.sock"))
+        deaf.listen(0)
+        try:
+            while True:
+                waiting = queue.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(str(tmp_path / "deaf.sock"))
+        except BlockingIOError:
+            pass
+        begin = time.monotonic()
+        done = command(running, "wait", "--max", "1s", "--admin", f"unix:{tmp_path}/deaf.sock")
+        assert done.returncode == 1 and "no answer" in done.stderr and "hang" in done.stderr, done
+        assert time.monotonic() - begin < 15
 
 
 def test_commands_find_the_daemon_though_the_config_is_broken(running):
