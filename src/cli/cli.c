@@ -49,8 +49,7 @@ static void print_help(void)
                  "-c, --config FILE", DEFAULT_CONFIG, "-V, --version", "-h, --help");
 }
 
-/* The usage fault of a command: what is wrong, then how it is called. */
-static int usage_fault(const struct cli_context *context)
+int cli_usage_fault(const struct cli_context *context)
 {
     print_usage_line(stderr, context->command);
     return CLI_USAGE;
@@ -67,6 +66,13 @@ static bool names_option(const char *argument, const char *option, const char **
     return true;
 }
 
+/* Of an option to be named in an error: up to its value, which somebody may have thought to be the token. */
+static int option_name_length(const char *argument)
+{
+    size_t n = strcspn(argument, "=");
+    return n > 64 ? 64 : (int)n;
+}
+
 /* One option at argv[*i]; moves *i onto its value. */
 static int take_option(const struct cli_context *context, int argc, char **argv, const struct cli_option *options,
                        int *i)
@@ -81,12 +87,12 @@ static int take_option(const struct cli_context *context, int argc, char **argv,
         }
         if (o->value == NULL && value != NULL) {
             cli_error(context, "%s takes no value", o->name);
-            return usage_fault(context);
+            return cli_usage_fault(context);
         }
         if (o->value != NULL && value == NULL) {
             if (*i + 1 >= argc) {
                 cli_error(context, "%s needs a value", o->name);
-                return usage_fault(context);
+                return cli_usage_fault(context);
             }
             value = argv[++*i];
         }
@@ -96,11 +102,12 @@ static int take_option(const struct cli_context *context, int argc, char **argv,
             *o->given = true;
         return CLI_OK;
     }
+    int name = option_name_length(argv[*i]);
     if (near.name != NULL)
-        cli_error(context, "unknown option %s; did you mean %s?", argv[*i], near.name);
+        cli_error(context, "unknown option %.*s; did you mean %s?", name, argv[*i], near.name);
     else
-        cli_error(context, "unknown option %s", argv[*i]);
-    return usage_fault(context);
+        cli_error(context, "unknown option %.*s", name, argv[*i]);
+    return cli_usage_fault(context);
 }
 
 int cli_arguments(const struct cli_context *context, int argc, char **argv, const struct cli_option *options, int least,
@@ -123,7 +130,7 @@ int cli_arguments(const struct cli_context *context, int argc, char **argv, cons
     if (left < least || left > most) {
         /* The surplus argument is not repeated: somebody may have typed a token there. */
         cli_error(context, "%s", left < least ? "an argument is missing" : "too many arguments");
-        return usage_fault(context);
+        return cli_usage_fault(context);
     }
     *count = left;
     return CLI_OK;
@@ -211,7 +218,8 @@ int cli_main(int argc, char **argv)
     }
     context.config_path = shared.config_path;
     if (left > 1 && argv[1][0] == '-') {
-        cli_error(&context, "unknown option %s; \"proofproxy -h\" lists what there is", argv[1]);
+        cli_error(&context, "unknown option %.*s; \"proofproxy -h\" lists what there is", option_name_length(argv[1]),
+                  argv[1]);
         return CLI_USAGE;
     }
     context.command = find_command(&context, left > 1 ? argv[1] : run);

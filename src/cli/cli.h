@@ -11,7 +11,7 @@ enum cli_exit {
     CLI_OK = 0,      /* done; for the daemon: drained */
     CLI_FAILURE = 1, /* could not do it; for the daemon also: the drain deadline passed with work left */
     CLI_USAGE = 2,   /* the command line is wrong */
-    CLI_FOUND = 3,   /* doctor, status: done, and a problem was found */
+    CLI_FOUND = 3,   /* doctor, status, token list: done, and a problem was found */
     CLI_CONFIG = 78  /* the config is at fault (EX_CONFIG of sysexits.h): a restart will not help */
 };
 
@@ -47,6 +47,9 @@ int cli_arguments(const struct cli_context *context, int argc, char **argv, cons
 
 /* "proofproxy COMMAND: ..." and a newline on standard error. The message is a sentence without a final newline. */
 void cli_error(const struct cli_context *context, const char *format, ...) PP_PRINTF(2, 3);
+
+/* Says on standard error how the command is called, behind what was wrong; returns CLI_USAGE. */
+int cli_usage_fault(const struct cli_context *context);
 
 /* The whole program: takes -c, -V and -h, finds the command, runs it, and makes sure that what it printed was really
  * written. Returns the exit status. */

@@ -14,14 +14,12 @@ enum pp_result doctor_report_init(struct doctor_report *r, bool as_json)
     return r->checks == NULL ? PP_NOMEM : PP_OK;
 }
 
-static void print(const struct doctor_report *r, enum finding finding, const char *check, const char *text,
-                  const char *advice)
+static void print(enum finding finding, const char *check, const char *text, const char *advice)
 {
     static const char *const words[] = {"ok", "WARNING", "FAILED", "skipped"};
     (void)printf("  %-8s %-15s %s\n", words[finding], check, text);
     if (advice != NULL)
         (void)printf("  %-8s %-15s -> %s\n", "", "", advice);
-    (void)r;
     (void)fflush(stdout); /* a slow check should not hide the ones before */
 }
 
@@ -35,7 +33,7 @@ void doctor_say(struct doctor_report *r, enum finding finding, const char *check
     va_end(args);
     r->failed += finding == FINDING_FAILED;
     if (!r->as_json)
-        print(r, finding, check, text, advice);
+        print(finding, check, text, advice);
     (void)json_array_append_new(r->checks,
                                 json_pack("{s:o, s:s, s:s, s:o, s:o}", "environment", json_text_or_null(r->environment),
                                           "check", check, "result", names[finding], "text", json_text(str_of(text)),

@@ -40,5 +40,5 @@ int cli_token(struct cli_context *context, int argc, char **argv)
         if (strcmp(argv[1], actions[i].name) == 0)
             return actions[i].run(context, argc - 1, argv + 1);
     cli_error(context, "expected what to do: list ENV, add ENV, or retire ENV [FINGERPRINT]");
-    return CLI_USAGE;
+    return cli_usage_fault(context);
 }

@@ -225,7 +225,11 @@ def test_version_names_the_libraries():
     (["config", "--jsno"], "unknown option --jsno; did you mean --json?"),
     (["config", "--json=1"], "--json takes no value"),
     (["check", "ct_SECRET"], "too many arguments"),
+    (["check", "--token=ct_SECRET"], "unknown option --token\n"),
+    (["--token=ct_SECRET"], "unknown option --token;"),
+    (["token"], "usage: proofproxy [-c FILE] token list|add|retire"),
     (["wait", "--max"], "--max needs a value"),
+    (["wait", "--max", "9999999999h"], "at most 168h"),
 ])
 def test_wrong_command_lines(arguments, said):
     done = proofproxy(*arguments)
