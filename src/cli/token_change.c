@@ -6,6 +6,8 @@
 #include "token/edit.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <termios.h>
 #include <unistd.h>
@@ -35,40 +37,79 @@ static int check_source(const struct cli_context *context, const struct environm
 
 /* --- standard input --- */
 
-/* Fills at most `size` bytes, up to the end, or of a terminal to the end of the line. */
-static enum pp_result read_input(char *bytes, size_t size, bool one_line, size_t *n)
+/* Fills at most `size` bytes, up to the end. */
+static enum pp_result read_input(char *bytes, size_t size, size_t *n)
 {
-    *n = 0;
-    while (*n < size) {
+    for (*n = 0; *n < size;) {
         ssize_t got = read(STDIN_FILENO, bytes + *n, size - *n);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got < 0)
-            return PP_SYSTEM;
-        if (got == 0)
-            return PP_OK;
+        if (got <= 0)
+            return got == 0 ? PP_OK : PP_SYSTEM;
         *n += (size_t)got;
-        if (one_line && bytes[*n - 1] == '\n')
-            return PP_OK;
     }
     return PP_LIMIT;
 }
 
-/* A terminal is asked for the token, and does not show it. */
+static volatile sig_atomic_t interrupted; /* the signal that came while a terminal was asked; 0 = none */
+
+static void on_interrupt(int number)
+{
+    interrupted = number;
+}
+
+/* One line, which a terminal hands over whole. A signal comes through while there is nothing to read, and ends it. */
+static enum pp_result read_line(char *bytes, size_t size, const sigset_t *open_mask, size_t *n)
+{
+    struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
+    for (*n = 0; *n < size && (*n == 0 || bytes[*n - 1] != '\n');) {
+        if (ppoll(&p, 1, NULL, open_mask) < 0)
+            return PP_SYSTEM;
+        ssize_t got = read(STDIN_FILENO, bytes + *n, size - *n);
+        if (got <= 0)
+            return got == 0 ? PP_OK : PP_SYSTEM;
+        *n += (size_t)got;
+    }
+    return *n < size ? PP_OK : PP_LIMIT;
+}
+
+/* A terminal is asked for the token and does not show it; whatever ends the question, it shows again what follows. */
+static enum pp_result ask_terminal(const struct termios *before, char *bytes, size_t size, size_t *n)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
+    enum { COUNT = sizeof numbers / sizeof numbers[0] };
+    const struct sigaction ours = {.sa_handler = on_interrupt};
+    struct sigaction theirs[COUNT];
+    sigset_t held, open_mask;
+    struct termios quiet = *before;
+    quiet.c_lflag &= ~(tcflag_t)ECHO;
+    (void)sigemptyset(&held);
+    for (size_t i = 0; i < COUNT; i++)
+        (void)sigaddset(&held, numbers[i]);
+    (void)sigprocmask(SIG_BLOCK, &held, &open_mask);
+    for (size_t i = 0; i < COUNT; i++)
+        (void)sigaction(numbers[i], &ours, &theirs[i]);
+    enum pp_result rc = PP_SYSTEM; /* rather than show a token */
+    if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet) == 0) {
+        (void)fputs("New token (not shown): ", stderr);
+        rc = read_line(bytes, size, &open_mask, n);
+        (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, before);
+        (void)fputc('\n', stderr);
+    }
+    for (size_t i = 0; i < COUNT; i++)
+        (void)sigaction(numbers[i], &theirs[i], NULL);
+    (void)sigprocmask(SIG_SETMASK, &open_mask, NULL);
+    if (interrupted != 0)
+        (void)raise(interrupted); /* now it does what it does to other programs */
+    return rc;
+}
+
 static enum pp_result ask_input(char *bytes, size_t size, size_t *n)
 {
-    struct termios before, quiet;
-    if (tcgetattr(STDIN_FILENO, &before) != 0)
-        return read_input(bytes, size, false, n);
-    quiet = before;
-    quiet.c_lflag &= ~(tcflag_t)ECHO;
-    if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet) != 0)
-        return PP_SYSTEM; /* rather than show a token */
-    (void)fputs("New token (not shown): ", stderr);
-    enum pp_result rc = read_input(bytes, size, true, n);
-    (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
-    (void)fputc('\n', stderr);
-    return rc;
+    struct termios terminal;
+    if (tcgetattr(STDIN_FILENO, &terminal) == 0)
+        return ask_terminal(&terminal, bytes, size, n);
+    return read_input(bytes, size, n);
 }
 
 static struct token *read_token(const struct cli_context *context, int64_t expires)

@@ -289,7 +289,6 @@ int daemon_run(const char *config_path)
     buf_init(&d->reload.changed, RELOAD_TEXT_MAX);
     buf_init(&d->posture, 16u * 1024);
     config_problems_init(&problems);
-    hardening_process();
     if (!secret_memory_locked())
         log_warning("main", NULL,
                     "memory for secrets cannot be locked; raise LimitMEMLOCK, or make sure swap is encrypted");

@@ -2,7 +2,11 @@
 import json
 import os
 import pathlib
+import pty
+import re
+import signal
 import subprocess
+import termios
 import threading
 
 import pytest
@@ -371,6 +375,42 @@ def test_add_and_retire(daemon, fakeproof, vault):
     done = command(running, "token", "retire", "production")
     assert (done.returncode, "add the new one first" in done.stderr) == (1, True), done
     assert sorted(p.name for p in path.parent.iterdir() if p.name.startswith(".")) == []
+
+
+def test_a_terminal_shows_again_what_is_typed(daemon, fake):
+    """Also when whoever was asked for the token gives up."""
+    running = daemon(fake)
+    terminal, theirs = pty.openpty()
+    try:
+        asked = subprocess.Popen([running.binary, "-c", running.config_file, "token", "add", "production"],
+                                 stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        assert b"not shown" in asked.stderr.read(len(b"New token (not shown): "))
+        assert not termios.tcgetattr(theirs)[3] & termios.ECHO
+        asked.send_signal(signal.SIGINT)
+        assert asked.wait(20) == -signal.SIGINT
+        assert termios.tcgetattr(theirs)[3] & termios.ECHO
+        asked.stderr.close()
+    finally:
+        os.close(terminal)
+        os.close(theirs)
+
+
+def test_a_command_is_as_closed_as_the_daemon(daemon, fake, token):
+    """It holds tokens too: no core dump; and an answer cut short is an error, no silent death by SIGPIPE."""
+    running = daemon(fake)
+    asked = subprocess.Popen([running.binary, "-c", running.config_file, "token", "add", "production"],
+                             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    proc = pathlib.Path("/proc", str(asked.pid))
+    try:
+        until(lambda: "pipe_read" in (proc / "wchan").read_text() or (proc / "stat").read_text().split()[2] == "S",
+              "the command to wait for the token")
+        limits = (proc / "limits").read_text()
+        assert re.search(r"^Max core file size\s+0\s+0\s", limits, re.M), limits
+        ignored = int(re.search(r"^SigIgn:\s+([0-9a-f]+)$", (proc / "status").read_text(), re.M)[1], 16)
+        assert ignored >> (signal.SIGPIPE - 1) & 1
+    finally:
+        said = asked.communicate(token, 20)[1]
+    assert "already" in said
 
 
 def test_add_without_a_trial(daemon, fakeproof, vault):
