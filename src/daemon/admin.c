@@ -191,6 +191,8 @@ bool admin_answer(const struct status_snapshot *s, struct metrics *m, const stru
                          "here are /, /status, /metrics, /livez, /readyz, /upstreamz and POST /reload");
     if (!method_fits(request, reload, reply))
         return true;
+    if (reload && s->draining)
+        return fail_here(reply, 503, "upstream_unavailable", "admin_draining", "the daemon is stopping: not reloaded");
     if (reload)
         return false;
     if (str_equal(path, STR("/status")))

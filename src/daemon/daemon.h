@@ -56,7 +56,8 @@ struct daemon {
 /* Puts a config into force: listeners, TLS contexts, token managers, workers. All or nothing; on failure `problems`
  * says why in lines and everything is as it was. The first call is the start. Takes a reference on `config`. */
 enum pp_result daemon_apply(struct daemon *d, struct config *config, struct buf *problems) PP_MUST_CHECK;
-/* Reads the file again and applies it; fills d->reload, logs, tells systemd. True if it is in force. */
+/* Reads the file again and applies it; fills d->reload, logs, tells systemd. True if it is in force. During a drain
+ * nothing happens: what it would open, nobody would serve any more. */
 bool daemon_reload(struct daemon *d);
 /* Lets go of every environment, at the end. */
 void daemon_forget_environments(struct daemon *d);

@@ -282,6 +282,10 @@ bool daemon_reload(struct daemon *d)
     struct config *config = NULL;
     struct config_problems problems;
     struct buf restart;
+    if (d->draining) {
+        log_warning("config", NULL, "not reloaded: the daemon is stopping");
+        return false;
+    }
     notify_reloading();
     config_problems_init(&problems);
     buf_init(&restart, RELOAD_TEXT_MAX);

@@ -3,7 +3,9 @@ import signal
 
 import pytest
 
-from harness.client import request
+from harness.admin import command
+from harness.client import Client, request
+from harness.daemon import Reservation
 from harness.expect import passed, refused
 from harness.upstream import OK
 from harness.waiting import until
@@ -126,6 +128,34 @@ def test_sigterm_lets_open_exchanges_finish(daemon, raw_upstream):
     response = passed(client.response())
     assert response.body == b"{}"
     assert client.at_end()
+    assert running.wait_exit() == 0
+
+
+def test_while_it_stops_nothing_is_reloaded(daemon, raw_upstream):
+    upstream = raw_upstream()
+    running = daemon(upstream)
+    client = running.client()
+    client.send(request("/widget/a"))
+    seen = upstream.request()
+    running.process.send_signal(signal.SIGTERM)
+    running.wait_notice("STOPPING=1")
+    another = Reservation()
+    running.environments["production"]["listen"].append(another.text)
+    running.write_config()
+    done = command(running, "reload")
+    assert done.returncode == 1 and "stopping" in done.stderr, done
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_log("stopping", "not reloaded")
+    try:
+        Client(("127.0.0.1", another.port), running.vault).close()
+        raise AssertionError("a listener that nobody serves was opened")
+    except ConnectionRefusedError:
+        pass
+    finally:
+        another.close()
+    assert running.notices.count("READY=1") == 1 and running.notices.count("RELOADING=1") == 0
+    seen.answer(OK)
+    passed(client.response())
     assert running.wait_exit() == 0
 
 
