@@ -40,7 +40,7 @@ static void look_at_workers(struct timer *t)
     unsigned stalled = 0;
     for (unsigned i = 0; i < d->worker_count; i++) {
         uint64_t turns = worker_turns(d->workers[i]);
-        if (turns == d->turns_seen[i] && turns > 0)
+        if (turns == d->turns_seen[i])
             stalled++;
         d->turns_seen[i] = turns;
         worker_nudge(d->workers[i]);
@@ -48,6 +48,8 @@ static void look_at_workers(struct timer *t)
     if (stalled > 0 && d->stalled_workers == 0)
         log_error("watchdog", NULL, "%u worker loop%s did not turn for %lld ms", stalled, stalled == 1 ? "" : "s",
                   (long long)check_interval());
+    if (stalled == 0 && d->stalled_workers > 0)
+        log_info("watchdog", NULL, "every worker loop turns again");
     d->stalled_workers = stalled;
     if (stalled == 0)
         notify_alive();
@@ -76,6 +78,8 @@ void daemon_tell_status(struct daemon *d)
 void daemon_start_chores(struct daemon *d)
 {
     msec now = clock_now();
+    for (unsigned i = 0; i < d->worker_count; i++)
+        d->turns_seen[i] = UINT64_MAX; /* the first look has nothing to compare with */
     again(d, &d->watchdog, now + check_interval(), look_at_workers);
     again(d, &d->sampling, now + HISTORY_STEP, take_samples);
 }

@@ -35,8 +35,8 @@ void history_sample(struct history *h, const struct metrics_totals *totals, int6
 {
     int64_t number = wall / HISTORY_STEP;
     uint64_t errors = totals->by_class[0] + totals->by_class[5];
-    /* The wall clock may jump: backwards, the newest step takes it all; far forwards, the whole hour is empty. */
-    if (h->last == 0 || number - h->last > (int64_t)HISTORY_STEPS)
+    /* The wall clock may jump: a little backwards, the newest step takes it all; far either way, the hour is empty. */
+    if (h->last == 0 || number - h->last > (int64_t)HISTORY_STEPS || h->last - number > (int64_t)HISTORY_STEPS)
         h->last = number - (int64_t)HISTORY_STEPS;
     while (h->last < number) {
         h->last++;

@@ -15,8 +15,9 @@
 /* Whether somebody listens: systemd started us and the build can speak to it. */
 bool notify_active(void);
 
-/* READY=1. Once, when every listener accepts and every environment has a token to try; and again at the end of every
- * reload, good or bad, as systemd counts the reload as running until then. */
+/* READY=1. Once, when every listener accepts; and again at the end of every reload, good or bad, as systemd counts the
+ * reload as running until then. It does not wait for tokens: a missing token file of one environment must not keep the
+ * others from starting. That is for /readyz and "proofproxy wait" to say, and for STATUS=. */
 void notify_ready(void);
 
 /* RELOADING=1, with the time stamp that newer systemd wants. notify_ready must follow. */

@@ -145,7 +145,8 @@ static size_t token_problems(const struct status_snapshot *s, const struct statu
         refused += e->tokens[i].verdict == TOKEN_REFUSED;
     }
     if (e->token_count == 0) {
-        say(out, e->config->name, "no token is held: apps get 503");
+        say(out, e->config->name, "no token is held, apps get 503%s%s", e->stale_reason[0] == '\0' ? "" : ": ",
+            e->stale_reason);
         count++;
     } else if (refused == e->token_count) {
         say(out, e->config->name,
@@ -186,7 +187,7 @@ size_t status_problems(const struct status_snapshot *s, struct buf *out)
     }
     for (size_t i = 0; i < s->environment_count; i++) {
         const struct status_environment *e = &s->environments[i];
-        if (e->stale_since > 0) {
+        if (e->stale_since > 0 && e->token_count > 0) {
             say(out, e->config->name,
                 "the token file has been unusable for %s, the tokens read before stay in force: %s",
                 span_text(s->now - e->stale_since, span), e->stale_reason);

@@ -79,9 +79,17 @@ START_TEST(test_jumps_of_the_clock)
     requests(3, 0);
     history_sample(h, &totals, START);
     requests(4, 0);
-    history_sample(h, &totals, START - 7200000);
+    history_sample(h, &totals, START - 1800000); /* a little back: the newest step takes it */
     (void)history_points(h, 1, points);
     ck_assert_uint_eq(points[HISTORY_STEPS - 1].requests, 7);
+    ck_assert_int_eq(points[HISTORY_STEPS - 1].when, START);
+    requests(5, 0);
+    history_sample(h, &totals, START - 7200000); /* further: nothing here is of the last hour */
+    ck_assert_uint_eq(history_points(h, HISTORY_STEPS / 10, points), 10);
+    ck_assert_uint_eq(points[9].requests, 5);
+    ck_assert_uint_eq(points[8].requests, 0);
+    (void)history_points(h, 1, points);
+    ck_assert_int_eq(points[HISTORY_STEPS - 1].when, START - 7200000);
     requests(2, 0);
     history_sample(h, &totals, START + INT64_C(864000000));
     (void)history_points(h, 1, points);

@@ -58,6 +58,11 @@ static void stale(struct status_snapshot *x)
     x->environments[0].stale_since = x->now - 600000;
     (void)snprintf(x->environments[0].stale_reason, 64, "production.token: no such file");
 }
+static void no_tokens_no_file(struct status_snapshot *x)
+{
+    no_tokens(x);
+    stale(x);
+}
 static void expiring(struct status_snapshot *x)
 {
     x->environments[0].tokens[0].expires = x->now + 7200000;
@@ -103,6 +108,7 @@ static const struct {
     {next_refused, "token 0123456789ab is refused for 50 min: not active at Proof yet", true, true, true},
     {stale, "unusable for 10 min, the tokens read before stay in force: production.token: no such file", true, true,
      true},
+    {no_tokens_no_file, "no token is held, apps get 503: production.token: no such file", false, true, true},
     {expiring, "expires in 2 h 0 min and still carries the traffic", true, true, true},
     {expired, "carries the traffic and is past its expires=", true, true, true},
     {allowlist, "this host's address is not on Proof's allowlist", true, false, true},
