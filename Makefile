@@ -329,9 +329,12 @@ shellcheck:
 .PHONY: demo bench
 demo: $(DAEMON) $(FAKEPROOF)
 	@$(PP_ENV) scripts/demo
+# The peers are installed when they are needed. BENCH_ARGS="--only load,memory" or "--quick"; bench/run says more.
+BENCH_DEPS := haproxy nginx-light wrk
+BENCH_ARGS ?=
 bench: $(DAEMON) $(FAKEPROOF) $(BENCH)
-	@$(PP_ENV) bench/run
-	@$(PP_ENV) bench/websocket_memory.py
+	@command -v nginx haproxy wrk >/dev/null || scripts/deps $(BENCH_DEPS)
+	@$(PP_ENV) bench/run $(BENCH_ARGS)
 
 # --- fuzzing: make fuzz FUZZ_SECONDS=60 ---
 
