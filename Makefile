@@ -22,6 +22,7 @@ DEPS := \
 	cppcheck \
 	curl \
 	debhelper \
+	gdb \
 	git \
 	iproute2 \
 	libclang-rt-14-dev \

@@ -121,6 +121,13 @@ enum pp_result buf_printf(struct buf *b, const char *format, ...)
     return PP_OK;
 }
 
+void buf_consume_wipe(struct buf *b, size_t n)
+{
+    if (n > 0)
+        explicit_bzero(b->data + b->start, n);
+    buf_consume(b, n);
+}
+
 void buf_consume(struct buf *b, size_t n)
 {
     b->start += n;

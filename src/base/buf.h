@@ -47,6 +47,10 @@ void buf_added(struct buf *b, size_t n);
 /* Takes `n` bytes (at most buf_len) from the front. */
 void buf_consume(struct buf *b, size_t n);
 
+/* The same, and overwrites them: for bytes among which a token went out. A buffer that was never all consumed may hold
+ * a second copy of what moved when it grew: buf_wipe in the end nevertheless. */
+void buf_consume_wipe(struct buf *b, size_t n);
+
 static inline size_t buf_len(const struct buf *b)
 {
     return b->end - b->start;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define DEFAULT_CONFIG SYSCONFDIR "/proofproxy/proofproxy.conf"
+#define WORD_REPEATED  24 /* characters; commands, options, environments and fingerprints are shorter, tokens longer */
 
 void cli_error(const struct cli_context *context, const char *format, ...)
 {
@@ -66,11 +67,20 @@ static bool names_option(const char *argument, const char *option, const char **
     return true;
 }
 
+const char *cli_word(const char *word)
+{
+    return strlen(word) <= WORD_REPEATED ? word : "(a long word, not repeated)";
+}
+
 /* Of an option to be named in an error: up to its value, which somebody may have thought to be the token. */
-static int option_name_length(const char *argument)
+static const char *option_word(const char *argument, char name[static WORD_REPEATED + 1])
 {
     size_t n = strcspn(argument, "=");
-    return n > 64 ? 64 : (int)n;
+    if (n > WORD_REPEATED)
+        return cli_word(argument);
+    memcpy(name, argument, n);
+    name[n] = '\0';
+    return name;
 }
 
 /* One option at argv[*i]; moves *i onto its value. */
@@ -102,11 +112,11 @@ static int take_option(const struct cli_context *context, int argc, char **argv,
             *o->given = true;
         return CLI_OK;
     }
-    int name = option_name_length(argv[*i]);
+    char name[WORD_REPEATED + 1];
     if (near.name != NULL)
-        cli_error(context, "unknown option %.*s; did you mean %s?", name, argv[*i], near.name);
+        cli_error(context, "unknown option %s; did you mean %s?", option_word(argv[*i], name), near.name);
     else
-        cli_error(context, "unknown option %.*s", name, argv[*i]);
+        cli_error(context, "unknown option %s", option_word(argv[*i], name));
     return cli_usage_fault(context);
 }
 
@@ -146,9 +156,9 @@ static const struct cli_command *find_command(const struct cli_context *context,
         suggest_offer(&near, name, c->name);
     }
     if (near.name != NULL)
-        cli_error(context, "no command is named \"%s\"; did you mean \"%s\"?", name, near.name);
+        cli_error(context, "no command is named \"%s\"; did you mean \"%s\"?", cli_word(name), near.name);
     else
-        cli_error(context, "no command is named \"%s\"; \"proofproxy -h\" lists them", name);
+        cli_error(context, "no command is named \"%s\"; \"proofproxy -h\" lists them", cli_word(name));
     return NULL;
 }
 
@@ -218,8 +228,8 @@ int cli_main(int argc, char **argv)
     }
     context.config_path = shared.config_path;
     if (left > 1 && argv[1][0] == '-') {
-        cli_error(&context, "unknown option %.*s; \"proofproxy -h\" lists what there is", option_name_length(argv[1]),
-                  argv[1]);
+        char name[WORD_REPEATED + 1];
+        cli_error(&context, "unknown option %s; \"proofproxy -h\" lists what there is", option_word(argv[1], name));
         return CLI_USAGE;
     }
     context.command = find_command(&context, left > 1 ? argv[1] : run);

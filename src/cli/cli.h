@@ -51,6 +51,10 @@ void cli_error(const struct cli_context *context, const char *format, ...) PP_PR
 /* Says on standard error how the command is called, behind what was wrong; returns CLI_USAGE. */
 int cli_usage_fault(const struct cli_context *context);
 
+/* A word of the command line, for an error to repeat; of a long one only that it is long, since somebody may have typed
+ * a token in the wrong place, and errors end up in logs and tickets. */
+const char *cli_word(const char *word);
+
 /* The whole program: takes -c, -V and -h, finds the command, runs it, and makes sure that what it printed was really
  * written. Returns the exit status. */
 int cli_main(int argc, char **argv);

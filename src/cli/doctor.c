@@ -58,7 +58,7 @@ int cli_doctor(struct cli_context *context, int argc, char **argv)
     config_problems_init(&problems);
     enum pp_result rc = config_load(context->config_path, &config, &problems);
     if (rc == PP_OK && count == 1 && config_environment(config, argv[1]) == NULL) {
-        cli_error(context, "%s names no environment \"%s\"", context->config_path, argv[1]);
+        cli_error(context, "%s names no environment \"%s\"", context->config_path, cli_word(argv[1]));
         json_decref(report.checks);
         status = CLI_USAGE;
         goto out;

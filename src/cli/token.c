@@ -21,7 +21,7 @@ int token_command_environment(const struct cli_context *context, const char *nam
     const struct environment_config *e = config_environment(loaded, name);
     if (e == NULL) {
         cli_error(context, "%s has no environment \"%s\": expected one of those it names under environments",
-                  context->config_path, name);
+                  context->config_path, cli_word(name));
         config_unref(&loaded);
         return CLI_USAGE;
     }

@@ -244,7 +244,7 @@ static int retire(const struct cli_context *context, const struct environment_co
     int victim = choose(set, fingerprint);
     if (victim < 0 && fingerprint != NULL) {
         cli_error(context, "%s holds no token %s: proofproxy token list %s shows those it holds", e->token_path,
-                  fingerprint, e->name);
+                  cli_word(fingerprint), e->name);
         return CLI_FAILURE;
     }
     if (set->count < 2) {

@@ -207,7 +207,7 @@ static bool write_request(struct exchange *ex)
         if (plain_body)
             ex->body_sent += done;
         else
-            buf_consume(&ex->out, done);
+            buf_consume_wipe(&ex->out, done); /* the credential is not left lying there while the answer is awaited */
     }
 }
 

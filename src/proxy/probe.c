@@ -1,6 +1,7 @@
 /* The life of one probe: connection, request, answer, result. */
 #include "proxy/probe.h"
 
+#include "base/crypto.h"
 #include "http/request.h"
 #include "http/response.h"
 
@@ -20,9 +21,10 @@ struct probe {
     struct upstream_connection *upstream; /* NULL: none yet, or given back */
     struct timer deadline;
     struct deferred end;
-    struct buf out, in;
-    size_t written; /* of out */
-    bool repeated;  /* a used connection was dead, this is a fresh one */
+    char *out; /* the request, in secret memory: it waits there for the answer, to be sent once more */
+    size_t size, written;
+    struct buf in;
+    bool repeated; /* a used connection was dead, this is a fresh one */
     bool got_bytes;
     bool ended, cancelled;
     int status;
@@ -60,7 +62,7 @@ static void free_probe(struct deferred *d)
                                       .usec = clock_usec() - p->started};
         p->done(p->owner, &result);
     }
-    buf_wipe(&p->out);
+    secret_free(p->out, p->size);
     buf_free(&p->in);
     token_unref(&p->token);
     free(p);
@@ -184,10 +186,9 @@ static void on_readable(struct upstream_user *u)
 static void on_writable(struct upstream_user *u)
 {
     struct probe *p = (struct probe *)((char *)u - offsetof(struct probe, user));
-    while (p->written < buf_len(&p->out)) {
+    while (p->written < p->size) {
         size_t done = 0;
-        enum pp_result rc =
-            upstream_write(p->upstream, buf_str(&p->out).p + p->written, buf_len(&p->out) - p->written, &done);
+        enum pp_result rc = upstream_write(p->upstream, p->out + p->written, p->size - p->written, &done);
         if (rc == PP_AGAIN)
             return;
         if (rc != PP_OK) {
@@ -246,7 +247,18 @@ static enum pp_result write_request(struct probe *p, const struct probe_question
                                       .authorization = token_authorization(p->token),
                                       .headers = &headers,
                                       .framing = BODY_NONE};
-    return request_write_head(&p->out, &head);
+    struct buf out;
+    buf_init(&out, LIMIT_REQUEST_HEAD);
+    enum pp_result rc = request_write_head(&out, &head);
+    p->out = rc == PP_OK ? secret_alloc(buf_len(&out)) : NULL;
+    if (p->out != NULL) {
+        p->size = buf_len(&out);
+        memcpy(p->out, buf_str(&out).p, p->size);
+    } else if (rc == PP_OK) {
+        rc = PP_NOMEM;
+    }
+    buf_wipe(&out);
+    return rc;
 }
 
 struct probe *probe_start(struct loop *loop, struct upstream_pool *pool, const struct probe_question *question,
@@ -259,11 +271,10 @@ struct probe *probe_start(struct loop *loop, struct upstream_pool *pool, const s
     p->started = clock_usec();
     p->sent = p->arrived = clock_now();
     p->token = token_ref(question->token);
-    buf_init(&p->out, LIMIT_REQUEST_HEAD);
     buf_init(&p->in, LIMIT_RESPONSE_HEAD + PROBE_BODY_MOST);
     if (write_request(p, question) != PP_OK ||
         timer_set(loop, &p->deadline, clock_now() + question->timeout, on_deadline) != PP_OK) {
-        buf_wipe(&p->out);
+        secret_free(p->out, p->size);
         token_unref(&p->token);
         free(p);
         return NULL;

@@ -2,8 +2,10 @@
 import os
 import pathlib
 import resource
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -12,6 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from harness.daemon import Daemon
 from harness.fake import Fakeproof
 from harness.upstream import Upstream
+from harness.users import User
 from harness.vault import Vault
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -117,3 +120,18 @@ def daemon(tmp_path, vault, token, certs):
 @pytest.fixture
 def ca(certs):
     return f"{certs}/ca.crt"
+
+
+@pytest.fixture
+def stranger():
+    """A user who is neither root nor ours, without an account in any group but its own."""
+    return User.named("nobody")
+
+
+@pytest.fixture
+def open_directory():
+    """A folder that every user can enter, as the others below pytest's cannot be."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="proofproxy-test-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)

@@ -126,6 +126,12 @@ START_TEST(table_is_complete)
     ck_assert_str_eq(line_of(REFUSAL_UPGRADE_VERSION, "Connection"), "Upgrade");
     ck_assert_str_eq(line_of(REFUSAL_OVERLOADED, "Retry-After"), "1");
     ck_assert_ptr_eq(reply_rule(REFUSAL_COUNT), reply_rule(REFUSAL_INTERNAL));
+    char sizes[96]; /* what people are told is what is done */
+    snprintf(sizes, sizeof sizes, "The headers are over %u KiB or over %u lines.", LIMIT_REQUEST_HEAD / 1024,
+             LIMIT_HEADERS);
+    ck_assert_str_eq(reply_rule(REFUSAL_HEADERS_TOO_LARGE)->message, sizes);
+    snprintf(sizes, sizeof sizes, "The request target is longer than %u bytes.", LIMIT_TARGET);
+    ck_assert_str_eq(reply_rule(REFUSAL_TARGET_TOO_LONG)->message, sizes);
 }
 END_TEST
 
