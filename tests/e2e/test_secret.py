@@ -166,7 +166,8 @@ for view in ("mem", "environ", "maps"):
 
 
 @pytest.mark.parametrize("arguments", [(), ("token", "add", "production")], ids=["run", "token add"])
-def test_other_processes_of_the_same_user_cannot_look_inside(daemon, fakeproof, token, open_directory, stranger, arguments):
+def test_other_processes_of_the_same_user_cannot_look_inside(daemon, fakeproof, token, open_directory, stranger,
+                                                             arguments):
     """PR_SET_DUMPABLE keeps debuggers of that user away, and readers of /proc/PID/mem. For commands too."""
     running = daemon(fakeproof(plain=True))
     text = running.config_file.read_text().replace(str(running.directory), str(open_directory))
@@ -240,7 +241,8 @@ def test_no_output_shows_a_token(daemon, fakeproof, vault):
         assert ask(running, page).body
     said = {}
     for arguments in (["config"], ["config", "--json"], ["config", "--keys"], ["check"], ["check", "--json"],
-                      ["status"], ["status", "--json"], ["doctor"], ["doctor", "--json"], ["token", "list", "production"],
+                      ["status"], ["status", "--json"], ["doctor"], ["doctor", "--json"],
+                      ["token", "list", "production"],
                       ["token", "list", "production", "--json"], ["reload"], ["token", "retire", "production", typed],
                       ["token", "add", "production", typed], ["token", "list", typed], ["token", typed],
                       ["doctor", typed], [typed], ["--" + typed], ["status", "--" + typed]):
