@@ -10,6 +10,7 @@
 #define LIMIT_CHUNK_LINE        256u           /* bytes of a chunk-size line, extensions included */
 #define LIMIT_TRAILER_BYTES     8192u          /* bytes of a trailer section, which is read and dropped */
 #define LIMIT_STREAM_BUFFER     (64u * 1024)   /* bytes buffered per exchange and direction while streaming */
+#define LIMIT_SOCKET_UNSENT     (128u * 1024)  /* bytes the kernel keeps for a TCP client beyond what it has room for */
 #define LIMIT_TOKENS_FILE       8u             /* tokens in one file */
 #define LIMIT_TOKENS_HELD       16u            /* tokens held per environment, vanished ones in grace included */
 #define LIMIT_TOKEN_LENGTH      4096u          /* bytes of one token */

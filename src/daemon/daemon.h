@@ -33,6 +33,7 @@ struct daemon {
     struct worker *workers[LIMIT_WORKERS];
     uint64_t turns_seen[LIMIT_WORKERS];
     unsigned worker_count, stalled_workers, drained_workers;
+    unsigned places; /* for clients, of all workers together */
     struct daemon_environment environments[LIMIT_ENVIRONMENTS];
     size_t environment_count;
 

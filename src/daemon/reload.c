@@ -58,7 +58,7 @@ static enum pp_result build_environment(struct daemon *d, struct generation *g, 
     upstream_settings_of(ec, 1, &built.road); /* of the probes' own pool; workers keep more warm */
     if (had == NULL) {
         built.name = strdup(ec->name);
-        built.shared = environment_shared_new();
+        built.shared = environment_shared_new(d->places);
         built.history = history_new();
         built.metrics_index = metrics_environment(d->metrics, ec->name);
     }

@@ -172,6 +172,7 @@ static enum pp_result start_workers(struct daemon *d, unsigned nofile)
     unsigned connections = files / 2 / count; /* each may need an upstream connection as well */
     if (connections < 8)
         connections = 8;
+    d->places = connections * count;
     log_info("main", NULL, "%u worker%s, at most %u clients each (open files: %u)", count, count == 1 ? "" : "s",
              connections, nofile);
     for (unsigned i = 0; i < count; i++) {

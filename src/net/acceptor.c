@@ -12,8 +12,11 @@
 #include <unistd.h>
 
 #define ACCEPTOR_LISTENERS (LIMIT_LISTENERS * LIMIT_ENVIRONMENTS)
-#define ACCEPTOR_PER_TURN  16  /* then other work gets its turn; epoll is level-triggered here, so nothing is lost */
-#define ACCEPTOR_PAUSE     100 /* ms without accepting when even the reserve did not help */
+/* Then other work gets its turn; epoll is level-triggered here, so nothing is lost. Enough to outrun a flood whose
+ * every client costs a turn's work as well: who waits in the kernel's queue waits behind all of it. */
+#define ACCEPTOR_PER_TURN 64
+#define ACCEPTOR_PAUSE    100 /* ms without accepting when nothing could be freed */
+#define ACCEPTOR_BREATH   1   /* ms without accepting until what was freed is closed */
 
 struct listening {
     struct watch watch; /* first member: the watch is the listening */
@@ -77,11 +80,25 @@ static void resume_listening(struct timer *t)
             (void)loop_rewatch(a->loop, &a->listening[i].watch, EPOLLIN); /* the kernel took these bits before */
 }
 
-/* No descriptor is left: turn the first in line away by way of the reserve, and rest a while. */
-static void turn_one_away(struct acceptor *a, int listen_fd)
+/* Accepting goes on in so many ms. */
+static void rest(struct acceptor *a, msec pause)
+{
+    if (timer_set(a->loop, &a->pause, clock_now() + pause, resume_listening) != PP_OK)
+        return; /* not paused then: the next turn tries again */
+    for (size_t i = 0; i < ACCEPTOR_LISTENERS; i++)
+        if (a->listening[i].watch.fd >= 0)
+            (void)loop_rewatch(a->loop, &a->listening[i].watch, 0);
+}
+
+/* No descriptor is left: somebody else goes, or the first in line is turned away by way of the reserve. */
+static void starve(struct acceptor *a, int listen_fd)
 {
     unsigned held_back;
     a->starved++;
+    if (a->handlers.starved(a->handlers.owner)) {
+        rest(a, ACCEPTOR_BREATH);
+        return;
+    }
     if (log_allowed(&a->warned, 10000, &held_back))
         log_warning("listener", NULL,
                     "no file descriptor left for a new client, turning clients away; raise LimitNOFILE (%u such "
@@ -94,11 +111,7 @@ static void turn_one_away(struct acceptor *a, int listen_fd)
             close(fd);
         a->reserve = open_reserve();
     }
-    if (timer_set(a->loop, &a->pause, clock_now() + ACCEPTOR_PAUSE, resume_listening) != PP_OK)
-        return; /* not paused then: the next turn tries again */
-    for (size_t i = 0; i < ACCEPTOR_LISTENERS; i++)
-        if (a->listening[i].watch.fd >= 0)
-            (void)loop_rewatch(a->loop, &a->listening[i].watch, 0);
+    rest(a, ACCEPTOR_PAUSE);
 }
 
 static void listening_ready(struct watch *w, uint32_t events)
@@ -106,12 +119,12 @@ static void listening_ready(struct watch *w, uint32_t events)
     struct listening *l = (struct listening *)w;
     struct acceptor *a = l->acceptor;
     (void)events;
-    for (int i = 0; i < ACCEPTOR_PER_TURN && w->fd >= 0; i++) {
+    for (int i = 0; i < ACCEPTOR_PER_TURN && w->fd >= 0 && a->handlers.room(a->handlers.owner); i++) {
         int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             a->handlers.accepted(a->handlers.owner, l->tag, fd);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            turn_one_away(a, w->fd);
+            starve(a, w->fd);
             return;
         } else if (errno != ECONNABORTED && errno != EINTR && errno != EPROTO) {
             return; /* EAGAIN: another worker was quicker, or the queue is empty */

@@ -11,11 +11,16 @@ struct acceptor;
 struct acceptor_handlers {
     /* A new client: the descriptor is the callee's, non-blocking and close-on-exec. `tag` is that of the listener. */
     void (*accepted)(void *owner, void *tag, int fd);
+    /* May one more be taken in this turn? If not, it waits for the next. */
+    bool (*room)(void *owner);
+    /* No descriptor is left for the next client. True: one will be free in a moment, and the client waits for it. */
+    bool (*starved)(void *owner);
     void *owner;
 };
 
-/* Holds a reserve descriptor from now on: when accept4 says EMFILE or ENFILE it is given up for a moment, to accept and
- * at once close the waiting client, so that it learns of it and the backlog does not wedge. */
+/* Holds a reserve descriptor from now on: when accept4 says EMFILE or ENFILE and nothing can be freed, it is given up
+ * for a moment, to accept and at once close the waiting client, so that it learns of it and the backlog does not wedge.
+ */
 struct acceptor *acceptor_new(struct loop *loop, const struct acceptor_handlers *handlers) PP_MUST_CHECK;
 /* Stops listening everywhere; the descriptors stay open. */
 void acceptor_free(struct acceptor *a);

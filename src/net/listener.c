@@ -1,6 +1,7 @@
 /* Opens, shares and keeps listening sockets. */
 #include "net/listener.h"
 
+#include "base/limits.h"
 #include "net/activation.h"
 #include "net/unix_socket.h"
 
@@ -9,6 +10,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,6 +102,15 @@ static enum pp_result describe(struct listener *l, struct problem *problem)
     return l->address != NULL ? PP_OK : problem_set(problem, PP_NOMEM, "%s: out of memory", l->text);
 }
 
+/* Accepted sockets inherit it: the kernel keeps no more than this for a client that reads nothing, instead of megabytes
+ * each (tcp_wmem), which hundreds of such clients would take from everybody's TCP. A kernel without it works as well.
+ */
+static void bound_unsent(int fd)
+{
+    unsigned bytes = LIMIT_SOCKET_UNSENT;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes);
+}
+
 /* The one reference is the caller's. The descriptor is taken over in any case unless it is inherited. */
 static enum pp_result listener_new(const struct listen_address *address, int fd, bool inherited,
                                    struct listener_private **out, struct problem *problem)
@@ -122,6 +133,8 @@ static enum pp_result listener_new(const struct listen_address *address, int fd,
         rc = problem_set(problem, PP_NOMEM, "%s: out of memory", address->text);
     else
         rc = describe(&p->listener, problem);
+    if (rc == PP_OK && p->listener.family != AF_UNIX)
+        bound_unsent(fd);
     if (rc == PP_OK)
         *out = p;
     else

@@ -247,6 +247,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **request, 
     if (r->exchange != NULL)
         c->server->handlers.finished(r->exchange, why == MHD_REQUEST_TERMINATED_COMPLETED_OK && r->answered && !r->cut);
     request_free(c->server, r);
+    c->uploading = false;
     connection_expect(c, PHASE_IDLE, c->timeouts.idle);
     c->heard = false;
     if (why != MHD_REQUEST_TERMINATED_COMPLETED_OK)
@@ -287,7 +288,8 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
     connection_close(s, c);
 }
 
-void server_add(struct server *s, int fd, bool unix_socket, const struct server_timeouts *timeouts, void *context)
+void server_add(struct server *s, int fd, bool unix_socket, const struct server_timeouts *timeouts,
+                struct server_group *group, void *context)
 {
     bool room = s->connection_count < s->limits.connections || server_make_room(s);
     struct server_connection *c = room ? calloc(1, sizeof *c) : NULL;
@@ -302,6 +304,8 @@ void server_add(struct server *s, int fd, bool unix_socket, const struct server_
     c->unix_socket = unix_socket;
     c->timeouts = *timeouts;
     c->context = context;
+    c->group = group;
+    c->queued = QUEUE_NONE;
     c->readable_turn = loop_turns(s->loop) + 1; /* its first bytes may be there already */
     server_link(s, c);
     if (loop_watch(s->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, connection_ready) != PP_OK) {
@@ -338,7 +342,7 @@ static ssize_t read_stream(void *cls, uint64_t at, char *into, size_t room)
     if (n > 0)
         return n;
     if (n == SERVER_LATER && !r->cut) {
-        c->deadline = MSEC_NEVER; /* it is not the client that is waited for */
+        connection_expect(c, PHASE_WAIT, 0); /* it is not the client that is waited for */
         MHD_suspend_connection(c->mhd);
         r->suspended = true;
         if (c->client_ended)

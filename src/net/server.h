@@ -42,6 +42,9 @@ struct server_handlers {
     void (*malformed)(void *exchange);
     /* The client went away while its answer was awaited or streamed. `finished` follows by itself. */
     void (*gone)(void *exchange);
+    /* The client keeps the daemon waiting, with its body or by not taking its answer, and others need its place: its
+     * connection is being closed. `finished` follows, soon. */
+    void (*evicted)(void *exchange);
     /* For a streamed answer: copies up to `room` bytes and returns how many; SERVER_LATER when there is nothing now
      * (server_wake follows), SERVER_END after the last byte, SERVER_CUT when the rest will never come: the connection
      * is then closed so that the client sees the truncation. */
@@ -76,9 +79,39 @@ struct server_timeouts {
     msec idle;   /* between requests; also how long a client may take nothing of a waiting answer */
 };
 
+/* Clients that share limits: those of one environment. Begins zeroed, and outlives its connections. All of it is
+ * private to the server. */
+#define SERVER_QUEUES 5
+struct server_group {
+    struct server_queue {
+        struct server_connection *first, *last;
+    } queues[SERVER_QUEUES];
+    unsigned connections;
+    struct server_group *next;
+};
+
 /* Takes over a client's descriptor (closes it in every case). `context` is handed out by server_context, and to
- * handlers.closed exactly once, also when the connection could not be taken. */
-void server_add(struct server *s, int fd, bool unix_socket, const struct server_timeouts *timeouts, void *context);
+ * handlers.closed exactly once, also when the connection could not be taken. When no place is left, another client
+ * makes room as by server_make_room; if none can, this one gets a 503. */
+void server_add(struct server *s, int fd, bool unix_socket, const struct server_timeouts *timeouts,
+                struct server_group *group, void *context);
+
+/* False while as many as can leave at a time are leaving to make room: a newcomer is better off waiting for the next
+ * turn. */
+bool server_has_room(const struct server *s);
+
+/* Room is needed: the client goes that has kept us waiting longest. First among those who have been sending a head for
+ * a tenth of a second and more (or have not begun), then those idle between requests for as long, then those sending a
+ * body, then those who take nothing of their answer; last whoever waits at all. Who waits for us is never sent away.
+ * False when there is nobody. */
+bool server_make_room(struct server *s);
+
+/* A request of this group needs a place: the one ends whose client has kept it waiting longest, at least a tenth of a
+ * second. `receiving`: among those whose body is not here yet and is not handed on yet; otherwise among the others,
+ * which wait for more of a body or for their answer to be taken. False when there is none. */
+bool server_make_way(struct server_group *g, bool receiving);
+/* This request's body is handed on from now on, while it still comes. */
+void server_uploading(struct server_request *r);
 
 /* No new request is begun on idle connections (they are closed now), and each answer from now on says
  * `Connection: close`. Who has just come, or begun to ask, may still do so within a second: a restart loses no call. */

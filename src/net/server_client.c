@@ -10,10 +10,9 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#define SERVER_END_CHECK     50 /* ms from a client's end of sending to the look whether a request is left unfinished */
-#define SERVER_LINGER        1000 /* ms to read on after a refusal in the midst of a body, so that it is seen */
-#define SERVER_DRAIN_HEAD    1000 /* ms for the first request of a client that has just come when the drain begins */
-#define SERVER_LOOK_FOR_ROOM 256u /* connections looked at to find one that can go */
+#define SERVER_END_CHECK  50   /* ms from a client's end of sending to the look whether a request is left unfinished */
+#define SERVER_LINGER     1000 /* ms to read on after a refusal in the midst of a body, so that it is seen */
+#define SERVER_DRAIN_HEAD 1000 /* ms for the first request of a client that has just come when the drain begins */
 
 /* --- deadlines --- */
 
@@ -39,6 +38,7 @@ static void arm(struct server_connection *c)
 void connection_expect(struct server_connection *c, enum phase phase, msec within)
 {
     c->phase = phase;
+    connection_enqueue(c);
     c->deadline = within <= 0 ? MSEC_NEVER : clock_now() + within;
     arm(c);
 }
@@ -96,6 +96,12 @@ void connection_end_after_refusal(struct server_connection *c)
     (void)shutdown(c->watch.fd, SHUT_RDWR);
 }
 
+void connection_reset(struct server_connection *c)
+{
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(c->watch.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
 static void connection_late(struct timer *t)
 {
     struct server_connection *c = (struct server_connection *)((char *)t - offsetof(struct server_connection, timer));
@@ -128,6 +134,7 @@ static void connection_late(struct timer *t)
     case PHASE_WAIT: /* the exchange has deadlines of its own */
         break;
     case PHASE_REPLY:
+        connection_reset(c);
         server_cut(c->request);
         break;
     }
@@ -226,38 +233,20 @@ void server_link(struct server *s, struct server_connection *c)
     c->next = s->connections;
     if (c->next != NULL)
         c->next->prev = c;
-    else
-        s->oldest = c;
     s->connections = c;
     s->connection_count++;
+    server_group_enter(s, c->group);
 }
 
 void server_unlink(struct server *s, struct server_connection *c)
 {
+    connection_dequeue(c);
+    server_group_leave(s, c->group);
     if (c->next != NULL)
         c->next->prev = c->prev;
-    else
-        s->oldest = c->prev;
     if (c->prev != NULL)
         c->prev->next = c->next;
     else
         s->connections = c->next;
     s->connection_count--;
-}
-
-bool server_make_room(struct server *s)
-{
-    struct server_connection *c = s->oldest;
-    if (s->connection_count >= s->limits.connections + SERVER_LEAVING - 1)
-        return false;
-    for (unsigned looked = 0; c != NULL && looked < SERVER_LOOK_FOR_ROOM; looked++, c = c->prev) {
-        if (c->leaving || (c->phase != PHASE_IDLE && c->phase != PHASE_HEAD))
-            continue;
-        c->leaving = true;
-        c->refused = REFUSAL_OVERLOADED;
-        (void)shutdown(c->watch.fd, SHUT_RDWR); /* libmicrohttpd sees the end and closes */
-        s->ready = true;
-        return true;
-    }
-    return false;
 }

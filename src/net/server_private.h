@@ -9,13 +9,18 @@ struct MHD_Daemon;
 struct MHD_Response;
 
 enum phase {
+    /* the client owes something: */
     PHASE_IDLE,  /* between requests */
     PHASE_HEAD,  /* a request's first byte was seen (or the client has just come) */
     PHASE_BODY,  /* the head is complete, the body is not */
-    PHASE_WAIT,  /* complete; the exchange owes an answer */
-    PHASE_REPLY, /* the answer is on its way */
+    PHASE_REPLY, /* the answer is on its way, and it does not take it */
+    /* it does not: */
+    PHASE_WAIT,  /* the request is complete; the exchange owes an answer, or more of it */
     PHASE_LINGER /* refused in the midst of a body */
 };
+/* The queues of a group: one for each phase in which the client owes something, and one more. */
+enum { QUEUE_UPLOAD = PHASE_REPLY + 1, QUEUE_NONE };
+_Static_assert(QUEUE_NONE == SERVER_QUEUES, "one queue for each");
 
 struct server_connection {
     struct watch watch; /* first member; edge-triggered: arrival of bytes, and the client's going */
@@ -26,6 +31,7 @@ struct server_connection {
     bool client_ended;      /* EPOLLRDHUP was seen: it sends no more, and may be gone altogether */
     bool reading_ended;     /* by ourselves, so that EPOLLRDHUP says nothing about the client */
     bool leaving;           /* it made room for another, and is about to be closed */
+    bool uploading;         /* the request at hand: its body is handed on while it comes */
     bool heard;             /* a byte of the request at hand arrived */
     uint64_t readable_turn; /* the loop's turn in which bytes arrived last */
     enum refusal refused;
@@ -35,6 +41,11 @@ struct server_connection {
     struct server_timeouts timeouts;
     void *context;
     struct server_connection *next, *prev;
+    struct server_group *group;
+    unsigned queued;                                   /* the queue it is in, or QUEUE_NONE */
+    struct server_connection *queue_next, *queue_prev; /* who waits shorter, and longer */
+    msec waiting_since;                                /* when it entered that queue: the phase began, or, for
+                                                          PHASE_REPLY, it took something last */
 };
 
 struct server_request {
@@ -62,8 +73,8 @@ struct server {
     struct watch mhd_watch; /* libmicrohttpd's own epoll descriptor, level-triggered inside ours */
     struct server_limits limits;
     struct server_handlers handlers;
-    struct server_connection *connections; /* the newest; its `next` is older */
-    struct server_connection *oldest;
+    struct server_connection *connections;
+    struct server_group *groups; /* those with connections */
     unsigned connection_count;
     struct server_connection *adding; /* the connection being given to libmicrohttpd right now */
     bool draining;
@@ -72,14 +83,13 @@ struct server {
     unsigned spare_count;
 };
 
-#define SERVER_LEAVING 64u /* connections beyond the limit: those that made room and are not closed yet */
+#define SERVER_LEAVING       64u  /* connections beyond the limit: those that made room and are not closed yet */
+#define SERVER_PATIENCE      100  /* ms: who has kept us waiting for longer goes first when room is needed */
+#define SERVER_LOOK_FOR_ROOM 256u /* connections looked at to find one that can go */
 
 /* --- server_client.c --- */
 void server_link(struct server *s, struct server_connection *c);
 void server_unlink(struct server *s, struct server_connection *c);
-/* The limit is reached: the client longest here that has no request under way (idle, or slow with its head) has to go.
- * A flood of such clients drives out its own, and honest ones are served. False when there is none. */
-bool server_make_room(struct server *s);
 /* Enters a phase that must be over `within` ms (0 or less: no deadline). */
 void connection_expect(struct server_connection *c, enum phase phase, msec within);
 /* An answer of our own written past libmicrohttpd, at points where that has nothing of its own to write. Best effort:
@@ -87,6 +97,8 @@ void connection_expect(struct server_connection *c, enum phase phase, msec withi
 void connection_write_refusal(int fd, enum refusal refusal);
 /* Ends a connection after that, so that a client which has sent its request already gets to read it. */
 void connection_end_after_refusal(struct server_connection *c);
+/* Once closed, it leaves nothing in the kernel for a client that takes nothing: the client sees a reset. */
+void connection_reset(struct server_connection *c);
 /* The client may finish what it has sent already, and no more: what waits in the kernel is still read and answered. */
 void connection_end_reading(struct server_connection *c);
 /* The client sends no more: has it gone? Then its request is cut. */
@@ -94,6 +106,17 @@ void connection_check_client(struct server_connection *c);
 /* The one connection whose parsing can account for an error met within this turn: its request line was read in this
  * turn and its head is not complete, or bytes of its body came. NULL when there are several. */
 struct server_connection *server_at_fault(const struct server *s);
+
+/* --- server_room.c --- */
+/* The connection entered its phase, or made progress in it: it is the last of those who wait like it. */
+void connection_enqueue(struct server_connection *c);
+/* It is in no queue any more. */
+void connection_dequeue(struct server_connection *c);
+/* A connection of the group came, or has gone. */
+void server_group_enter(struct server *s, struct server_group *g);
+void server_group_leave(struct server *s, struct server_group *g);
+
+/* --- server_client.c --- */
 /* Of the connection's watch. */
 void connection_ready(struct watch *w, uint32_t events);
 

@@ -184,8 +184,9 @@ void answer_refuse(struct exchange *ex, enum refusal refusal, const char *detail
     if (refusal < REFUSAL_CONNECT)
         metrics_count(ex->worker->metrics, ex->environment->metrics_index, METRICS_LOCAL_REJECTIONS, refusal, 1);
     new_request_id(ex);
-    if (ex->counted_inflight && !ex->body_complete &&
-        (refusal == REFUSAL_BODY_TOO_LARGE || refusal == REFUSAL_TIMEOUT || refusal == REFUSAL_FRAMING)) {
+    bool of_body = refusal == REFUSAL_BODY_TOO_LARGE || refusal == REFUSAL_TIMEOUT || refusal == REFUSAL_FRAMING ||
+                   (refusal == REFUSAL_OVERLOADED && ex->counted_receiving);
+    if (ex->admitted && !ex->body_complete && of_body) {
         server_refuse(ex->request, refusal); /* in the midst of the body: it does not wait for its end */
         return;
     }

@@ -12,11 +12,13 @@ struct pool_holder {
     struct upstream_pool *pool;
 };
 
-struct environment_shared *environment_shared_new(void)
+struct environment_shared *environment_shared_new(unsigned places)
 {
     struct environment_shared *s = calloc(1, sizeof *s);
-    if (s != NULL)
+    if (s != NULL) {
         atomic_init(&s->refs, 1);
+        s->places = places;
+    }
     return s;
 }
 
@@ -31,6 +33,12 @@ void environment_shared_unref(struct environment_shared **s)
     if (*s != NULL && atomic_fetch_sub_explicit(&(*s)->refs, 1, memory_order_acq_rel) == 1)
         free(*s);
     *s = NULL;
+}
+
+unsigned environment_max_inflight(const struct environment_config *e, const struct config *config, unsigned places)
+{
+    unsigned share = config->environment_count > 1 ? places / 2 : places;
+    return e->max_inflight < share ? e->max_inflight : share;
 }
 
 struct environment *environment_ref(struct environment *e)
@@ -169,6 +177,7 @@ enum pp_result environment_configure(struct environment *e, struct loop *loop, s
     s->e = ec;
     s->pool = s->holder->pool;
     s->timeouts = (struct server_timeouts){ec->header_timeout, ec->body_timeout, ec->client_idle_timeout};
+    s->max_inflight = environment_max_inflight(ec, config, e->shared->places);
     fill_policy(&s->policy, ec);
     token_store_set_policy(e->tokens, &policy);
     environment_settings_unref(&e->settings);

@@ -19,10 +19,12 @@ struct worker;
 /* What all workers together count, so that max_inflight and max_websockets hold for the environment. Any thread. */
 struct environment_shared {
     atomic_uint refs;
-    atomic_uint inflight;
+    unsigned places;       /* for clients, of all workers and environments together */
+    atomic_uint inflight;  /* Proof is or was asked, and the answer is not delivered yet */
+    atomic_uint receiving; /* the body is not here yet, and Proof was not asked; as many as of those at most */
     atomic_uint websockets;
 };
-struct environment_shared *environment_shared_new(void) PP_MUST_CHECK;
+struct environment_shared *environment_shared_new(unsigned places) PP_MUST_CHECK;
 struct environment_shared *environment_shared_ref(struct environment_shared *s);
 void environment_shared_unref(struct environment_shared **s);
 
@@ -33,6 +35,7 @@ struct environment_settings {
     const struct environment_config *e;
     struct admission_policy policy;
     struct server_timeouts timeouts;
+    unsigned max_inflight; /* environment_max_inflight */
     struct pool_holder *holder;
     struct upstream_pool *pool; /* the holder's */
 };
@@ -46,8 +49,15 @@ struct environment {
     struct environment_shared *shared;
     struct token_store *tokens;
     struct retry_budget budget;
+    struct server_group clients;
     struct environment *next;
 };
+
+/* The requests under way at once that an environment may really have: max_inflight, but where there are several
+ * environments no more than half of all clients' places, so that one whose upstream is stuck leaves room for the
+ * others.
+ */
+unsigned environment_max_inflight(const struct environment_config *e, const struct config *config, unsigned places);
 
 struct environment_settings *environment_settings_ref(struct environment_settings *s);
 void environment_settings_unref(struct environment_settings **s);

@@ -7,16 +7,16 @@
 
 #include <stdlib.h>
 
-#define EXCHANGE_STREAM_UP  (64u * 1024) /* a body still coming is sent on once this much of it is here */
-#define EXCHANGE_SPARE      256u
-#define PATH_REFUSED_LOGGED 256u  /* bytes */
-#define KEPT_BUFFER         2048u /* bytes of a buffer a spare exchange keeps for the next request */
-#define EXCHANGE_OUT_LIMIT  (LIMIT_REQUEST_HEAD + LIMIT_TOKEN_LENGTH + 64u * 1024)
+#define EXCHANGE_STREAM_UP (64u * 1024) /* a body still coming is sent on once this much of it is here */
+#define EXCHANGE_SPARE     256u
+#define EVICTIONS          16u   /* slow clients that may go for one request; some of them held no place themselves */
+#define KEPT_BUFFER        2048u /* bytes of a buffer a spare exchange keeps for the next request */
+#define EXCHANGE_OUT_LIMIT (LIMIT_REQUEST_HEAD + LIMIT_TOKEN_LENGTH + 64u * 1024)
 
 const char *exchange_reason_name(enum exchange_reason reason)
 {
-    static const char *const names[EXCHANGE_REASON_COUNT] = {"ok", "refused", "client_gone", "upstream_broke",
-                                                             "upgraded"};
+    static const char *const names[EXCHANGE_REASON_COUNT] = {"ok",       "refused", "client_gone", "upstream_broke",
+                                                             "upgraded", "evicted"};
     return names[reason];
 }
 
@@ -97,17 +97,33 @@ static bool take_place(atomic_uint *count, unsigned limit)
     return false;
 }
 
-static enum refusal take_capacity(struct exchange *ex, const char **detail)
+/* One of max_inflight places, if need be that of a client that is slow. */
+static bool take_or_make_place(struct exchange *ex, atomic_uint *count, bool receiving)
+{
+    unsigned limit = ex->settings->max_inflight;
+    bool taken = take_place(count, limit);
+    for (unsigned i = 0; i < EVICTIONS && !taken && server_make_way(&ex->environment->clients, receiving); i++)
+        taken = take_place(count, limit);
+    return taken;
+}
+
+static const char no_place[] = "max_inflight requests are under way; try again in a moment";
+
+static enum refusal take_capacity(struct exchange *ex, bool body_follows, const char **detail)
 {
     const struct environment_config *e = ex->settings->e;
     struct environment_shared *shared = ex->environment->shared;
     if (!token_store_usable(ex->environment->tokens))
         return REFUSAL_NO_TOKEN;
-    ex->counted_inflight = take_place(&shared->inflight, e->max_inflight);
-    if (!ex->counted_inflight) {
-        *detail = "max_inflight requests are under way; try again in a moment";
+    if (body_follows)
+        ex->counted_receiving = take_or_make_place(ex, &shared->receiving, true);
+    else
+        ex->counted_inflight = take_or_make_place(ex, &shared->inflight, false);
+    if (!ex->counted_inflight && !ex->counted_receiving) {
+        *detail = no_place;
         return REFUSAL_OVERLOADED;
     }
+    ex->admitted = true;
     metrics_gauge(ex->worker->metrics, ex->environment->metrics_index, METRICS_INFLIGHT, 1);
     if (!ex->admission.websocket)
         return REFUSAL_NONE;
@@ -117,13 +133,22 @@ static enum refusal take_capacity(struct exchange *ex, const char **detail)
     return ex->counted_websocket ? REFUSAL_NONE : REFUSAL_OVERLOADED;
 }
 
-static void give_inflight_back(struct exchange *ex)
+static void give_receiving_back(struct exchange *ex)
 {
-    if (!ex->counted_inflight)
-        return;
+    if (ex->counted_receiving)
+        atomic_fetch_sub_explicit(&ex->environment->shared->receiving, 1, memory_order_relaxed);
+    ex->counted_receiving = false;
+}
+
+static void give_places_back(struct exchange *ex)
+{
+    give_receiving_back(ex);
+    if (ex->counted_inflight)
+        atomic_fetch_sub_explicit(&ex->environment->shared->inflight, 1, memory_order_relaxed);
     ex->counted_inflight = false;
-    atomic_fetch_sub_explicit(&ex->environment->shared->inflight, 1, memory_order_relaxed);
-    metrics_gauge(ex->worker->metrics, ex->environment->metrics_index, METRICS_INFLIGHT, -1);
+    if (ex->admitted)
+        metrics_gauge(ex->worker->metrics, ex->environment->metrics_index, METRICS_INFLIGHT, -1);
+    ex->admitted = false;
 }
 
 /* The checks of a head in their order; an inexact or oversized head is not worth reading beyond the peer's right to
@@ -151,16 +176,7 @@ static enum refusal admit(struct exchange *ex, const struct server_head *head, c
     if (ex->admission.authorization_given)
         metrics_count(ex->worker->metrics, ex->environment->metrics_index, METRICS_AUTHORIZATION_STRIPPED, 0, 1);
     *detail = "";
-    return take_capacity(ex, detail);
-}
-
-/* For the access log: the path of a target that was refused before it was looked at. Never its query. */
-static struct str path_refused(struct str target)
-{
-    size_t n = 0;
-    while (n < target.n && n < PATH_REFUSED_LOGGED && target.p[n] != '?' && target.p[n] != '#')
-        n++;
-    return (struct str){target.p, n};
+    return take_capacity(ex, head->body_follows, detail);
 }
 
 static void *begin(struct server_request *request, const struct server_head *head)
@@ -180,13 +196,13 @@ static void *begin(struct server_request *request, const struct server_head *hea
     ex->headers = head->headers;
     ex->started_usec = head->started_usec;
     ex->upstream_usec = -1;
+    ex->admission.target.raw = head->target;
+    ex->admission.target.path = head->target;
     if (ex->body.limit != (size_t)ex->settings->e->max_body + 1) {
         buf_free(&ex->body);
         buf_init(&ex->body, (size_t)ex->settings->e->max_body + 1);
     }
     enum refusal refusal = admit(ex, head, &detail);
-    if (ex->admission.target.path.n == 0)
-        ex->admission.target.path = path_refused(head->target);
     if (refusal != REFUSAL_NONE)
         answer_refuse(ex, refusal, detail);
     else
@@ -194,8 +210,19 @@ static void *begin(struct server_request *request, const struct server_head *hea
     return ex;
 }
 
+/* Proof is asked: the body is here, or enough of it. */
 static void start(struct exchange *ex)
 {
+    if (!ex->counted_inflight) {
+        ex->counted_inflight = take_or_make_place(ex, &ex->environment->shared->inflight, false);
+        if (!ex->counted_inflight) {
+            answer_refuse(ex, REFUSAL_OVERLOADED, no_place);
+            return;
+        }
+        give_receiving_back(ex);
+    }
+    if (!ex->body_complete)
+        server_uploading(ex->request);
     ex->deadline = clock_now() + ex->settings->e->request_timeout;
     attempt_start(ex, false);
 }
@@ -247,6 +274,21 @@ static void gone(void *exchange)
     attempt_drop(ex, false);
 }
 
+static void evicted(void *exchange)
+{
+    struct exchange *ex = exchange;
+    if (ex->reason == EXCHANGE_OK || ex->reason == EXCHANGE_REFUSED)
+        ex->reason = EXCHANGE_EVICTED;
+    if (ex->status == 0)
+        ex->status = reply_rule(REFUSAL_OVERLOADED)->status;
+    metrics_count(ex->worker->metrics, ex->environment->metrics_index, METRICS_LOCAL_REJECTIONS, REFUSAL_OVERLOADED, 1);
+    timer_stop(ex->worker->loop, &ex->timer);
+    attempt_drop(ex, false);
+    exchange_enter(ex, EXCHANGE_ANSWERED);
+    give_places_back(ex); /* at once: it is what the other one needs */
+    buf_free(&ex->body);
+}
+
 /* The one end. Whatever is still held is let go here, whichever way it came about. */
 static void exchange_end(struct exchange *ex, enum exchange_reason reason)
 {
@@ -263,7 +305,7 @@ static void exchange_end(struct exchange *ex, enum exchange_reason reason)
                     ex->token == NULL ? NULL : token_fingerprint(ex->token), now - ex->started_usec, upstream);
     if (w->log_access)
         access_log_write(ex);
-    give_inflight_back(ex);
+    give_places_back(ex);
     if (ex->counted_websocket)
         atomic_fetch_sub_explicit(&ex->environment->shared->websockets, 1, memory_order_relaxed);
     token_unref(&ex->token);
@@ -300,6 +342,7 @@ const struct server_handlers exchange_handlers = {
     .late = late,
     .malformed = malformed,
     .gone = gone,
+    .evicted = evicted,
     .read = answer_read,
     .finished = finished,
     .closed = closed,

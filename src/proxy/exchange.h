@@ -31,6 +31,7 @@ enum exchange_reason {
     EXCHANGE_CLIENT_GONE,    /* the client did not stay for the answer */
     EXCHANGE_UPSTREAM_BROKE, /* upstream died within its answer: the client's was cut */
     EXCHANGE_UPGRADED,       /* it became a tunnel */
+    EXCHANGE_EVICTED,        /* the client was slow, and others needed its place */
     EXCHANGE_REASON_COUNT
 };
 
@@ -46,7 +47,8 @@ struct exchange {
     struct str method;
     const struct header_list *headers;
     struct admission admission;
-    bool counted_inflight, counted_websocket;
+    bool admitted; /* and so in the metrics */
+    bool counted_inflight, counted_receiving, counted_websocket;
     struct buf body; /* kept whole for replays */
     bool body_complete;
 

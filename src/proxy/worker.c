@@ -38,7 +38,19 @@ static void accepted(void *owner, void *tag, int fd)
         if (gate)
             c->allowed = rc == PP_OK && peer_allowed(&c->peer, &ec->allow_users, &ec->allow_groups);
     }
-    server_add(w->server, fd, domain == AF_UNIX, &e->settings->timeouts, c);
+    server_add(w->server, fd, domain == AF_UNIX, &e->settings->timeouts, &e->clients, c);
+}
+
+static bool room(void *owner)
+{
+    struct worker *w = owner;
+    return server_has_room(w->server);
+}
+
+static bool starved(void *owner)
+{
+    struct worker *w = owner;
+    return server_make_room(w->server);
 }
 
 /* --- what requests teach about tokens --- */
@@ -123,7 +135,7 @@ struct worker *worker_new(unsigned index, unsigned connections, const struct wor
     struct worker *w = calloc(1, sizeof *w);
     if (w == NULL)
         return NULL;
-    struct acceptor_handlers acceptor = {accepted, w};
+    struct acceptor_handlers acceptor = {accepted, room, starved, w};
     struct server_limits limits = {connections};
     w->index = index;
     w->hooks = *hooks;

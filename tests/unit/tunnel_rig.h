@@ -151,7 +151,7 @@ static inline void rig_open(struct rig *r, const char *keys)
     r->metrics = metrics_new(reasons);
     r->worker = worker_new(0, 16, &hooks, metrics_shard_new(r->metrics));
     r->worker->log_access = true;
-    r->shared = environment_shared_new();
+    r->shared = environment_shared_new(16);
     r->listener = rig_listen(&r->address);
     rig_configure(r, keys);
     struct upstream_settings road = {.environment = "test",

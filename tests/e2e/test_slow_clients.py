@@ -1,0 +1,206 @@
+"""Clients that hold places and do nothing with them: who goes when places run out, and who never does."""
+import resource
+import select
+import subprocess
+import time
+
+import pytest
+
+from harness.admin import metric
+from harness.client import request
+from harness.expect import passed, refused
+from harness.upstream import OK
+from harness.waiting import until
+
+PLACES = 64  # clients at once with this many descriptors: half of what is left besides the daemon's own
+FILES = 2 * PLACES + 128
+
+
+def slow_head(client):
+    client.send(b"GET /widget/a HTTP/1.1\r\nHost: localhost\r\n")
+
+
+def slow_body(client):
+    client.send(request("/widget/a", "POST", ["Content-Length: 100000"]) + b"x" * 10)
+
+
+def slow_upload(client):
+    """Enough of its body is here for upstream to be asked."""
+    client.send(request("/widget/large", "POST", ["Content-Length: 100000"]) + b"x" * 70000)
+
+
+def expecting(client):
+    client.send(request("/widget/a", "POST", ["Content-Length: 1000", "Expect: 100-continue"]))
+
+
+def slow_reader(client):
+    client.send(request("/widget/large"))
+
+
+def idle(client):
+    passed(client.get("/widget/a"))
+
+
+def silent(client):
+    del client
+
+
+@pytest.fixture
+def upstream(fake):
+    fake.fault("status", path="/widget/a", status=200, body="{}", count=0)
+    fake.fault("large", path="/widget/large", bytes=8 << 20, count=0)
+    return fake
+
+
+def crowd(running, behave, count):
+    clients = []
+    for _ in range(count):
+        client = running.client(receive_buffer=4096)
+        behave(client)
+        clients.append(client)
+    time.sleep(0.3)  # beyond the patience for which nobody is sent away before others
+    return clients
+
+
+def gone(clients):
+    """Those who were sent away."""
+    found = []
+    for client in clients:
+        poll = select.poll()
+        poll.register(client.sock, select.POLLRDHUP)  # and always POLLERR, POLLHUP
+        if poll.poll(0):
+            found.append(client)
+    return found
+
+
+@pytest.mark.parametrize("behave", [silent, slow_head, idle, slow_body, slow_upload, expecting, slow_reader])
+def test_a_newcomer_is_served_when_others_hold_every_place(daemon, upstream, behave):
+    running = daemon(upstream, process={"nofile": FILES})
+    clients = crowd(running, behave, PLACES)
+    for _ in range(10):
+        passed(running.get("/widget/a"))
+        passed(running.get("/widget/a", method="POST", body=b"{}"))
+    assert 1 <= len(gone(clients)) <= 20
+    assert gone(clients) == clients[:len(gone(clients))], "those who had waited longest went first"
+    for client in clients:
+        client.close()
+    until(lambda: metric(running, "proofproxy_connections") == 0, "every connection is gone")
+
+
+def test_who_goes_hears_why(daemon, upstream):
+    running = daemon(upstream, process={"nofile": FILES})
+    clients = crowd(running, slow_head, PLACES)
+    passed(running.get("/widget/a"))
+    response = clients[0].response()
+    assert response.status == 503 and response.json["code"] == "proxy_overloaded" and response.json["sent"] == "no"
+    assert clients[0].at_end()
+    assert metric(running, "proofproxy_local_rejections_total", reason="overloaded") >= 1
+
+
+def test_slow_heads_go_before_good_clients_between_two_calls(daemon, upstream):
+    running = daemon(upstream, process={"nofile": FILES})
+    good = crowd(running, idle, 10)
+    bad = crowd(running, slow_head, PLACES - 10)
+    for _ in range(30):
+        passed(running.get("/widget/a"))
+    for client in good:
+        passed(client.get("/widget/a"))
+    assert gone(good) == [] and gone(bad) != []
+
+
+@pytest.mark.parametrize("behave", [slow_body, slow_upload, expecting, slow_reader])
+def test_slow_clients_cannot_hold_max_inflight(daemon, upstream, behave):
+    running = daemon(upstream, max_inflight=8)
+    clients = crowd(running, behave, 8)
+    before = len(running.log)
+    for _ in range(4):
+        passed(running.get("/widget/a", method="POST", body=b"{}"))
+    assert gone(clients) == clients[:1], "one place is enough for one call at a time"
+    if behave is not slow_reader:
+        first = clients[0].response()
+        refused(clients[0].response() if first.status == 100 else first, 503, "proxy_overloaded")
+    running.wait_log('"end":"evicted"', after=before)
+    assert metric(running, "proofproxy_inflight") == 7
+    for client in clients:
+        client.close()
+    until(lambda: metric(running, "proofproxy_inflight") == 0, "nothing is under way")
+
+
+@pytest.mark.parametrize("behave", [slow_body, expecting])
+def test_bodies_that_do_not_come_take_no_place_from_other_calls(daemon, upstream, behave):
+    running = daemon(upstream, max_inflight=8)
+    clients = crowd(running, behave, 8)
+    for _ in range(4):
+        passed(running.get("/widget/a"))
+    assert gone(clients) == []
+    for client in clients:
+        client.close()
+    until(lambda: metric(running, "proofproxy_inflight") == 0, "nothing is under way")
+
+
+def test_a_body_that_comes_when_all_places_are_taken(daemon, upstream):
+    running = daemon(upstream, max_inflight=4)
+    upstream.fault("stall", path="/widget/stuck", count=0)
+    for sent in (10, 70000 - 100):  # the rest completes it, or is enough for upstream to be asked
+        late = running.client()
+        late.send(request("/widget/a", "POST", [f"Content-Length: {10 + 10 if sent == 10 else 200000}"]) + b"x" * sent)
+        stuck = crowd(running, lambda client: client.send(request("/widget/stuck")), 4)
+        late.try_send(b"x" * (10 if sent == 10 else 30000))
+        refused(late.response(), 503, "proxy_overloaded")
+        for client in (late, *stuck):
+            client.close()
+        until(lambda: metric(running, "proofproxy_inflight") == 0, "nothing is under way")
+    passed(running.get("/widget/a", method="POST", body=b"{}"))
+
+
+def test_nobody_goes_for_others_who_waits_for_upstream(daemon, upstream):
+    running = daemon(upstream, max_inflight=8)
+    upstream.fault("stall", path="/widget/stuck", count=0)
+    clients = crowd(running, lambda client: client.send(request("/widget/stuck")), 8)
+    refused(running.get("/widget/a"), 503, "proxy_overloaded")
+    refused(running.get("/widget/a"), 503, "proxy_overloaded")
+    assert gone(clients) == []
+    for client in clients:
+        client.close()
+    until(lambda: metric(running, "proofproxy_inflight") == 0, "nothing is under way")
+    passed(running.get("/widget/a"))
+
+
+def test_a_stuck_upstream_leaves_other_environments_alone(daemon, raw_upstream, vault):
+    stuck, well = raw_upstream(tls=False), raw_upstream(tls=False, automatic=OK)
+    # More requests at once than clients: the first environment could fill every place.
+    running = daemon(process={"nofile": FILES}, environments={
+        "production": {"base_url": stuck.url, "token_file": [vault.token()], "max_inflight": 1000},
+        "sandbox": {"base_url": well.url, "token_file": [vault.token()]}})
+    clients = [running.client("production") for _ in range(PLACES)]
+    for client in clients:
+        client.try_send(request("/widget/stuck"))
+    for _ in range(20):
+        passed(running.get("/widget/a", environment="sandbox"))
+    answered = [client for client in clients if select.select([client.sock], [], [], 0)[0]]
+    assert len(answered) >= PLACES // 2, "more than half of all places went to one environment"
+    refused(answered[0].response(), 503, "proxy_overloaded")
+    for client in clients:
+        client.close()
+
+
+def test_descriptors_that_run_out_cost_the_slow_ones(daemon, upstream):
+    running = daemon(upstream)
+    passed(running.get("/widget/a"))
+    clients = crowd(running, slow_head, 40)
+    used = max(map(int, running.descriptors())) + 1
+    resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (used, used))  # not one more, for accept and connect alike
+    for _ in range(10):
+        passed(running.get("/widget/a"))
+    assert 1 <= len(gone(clients)) <= 20
+
+
+def test_the_kernel_keeps_little_for_who_reads_nothing(daemon, upstream):
+    running = daemon(upstream)
+    clients = crowd(running, slow_reader, 3)
+    shown = subprocess.run(["ss", "-tmHn", f"sport = :{running.port}"], capture_output=True, text=True, check=True)
+    queued = [int(part[1:]) for line in shown.stdout.splitlines() if "skmem:(" in line
+              for part in line.partition("skmem:(")[2].split(",") if part.startswith("w")]
+    assert len(queued) >= 3 and max(queued) < 512 * 1024, queued
+    for client in clients:
+        client.close()
