@@ -139,6 +139,8 @@ FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ := $(FUZZ_SRC:%.c=$(BUILD)/%)
 REPLAY := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(BUILD)/tests/fuzz/replay_%)
 DIFFERENTIAL := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/differential/*.c)))
+FAULTS_SRC := $(sort $(wildcard tests/faults/*.c))
+FAULTS := $(if $(FAULTS_SRC),$(BUILD)/faults)
 FAKEPROOF_SRC := $(sort $(wildcard tests/fakeproof/*.c))
 FAKEPROOF := $(if $(FAKEPROOF_SRC),$(BUILD)/fakeproof)
 BENCH_SRC := $(sort $(wildcard bench/*.c))
@@ -170,14 +172,20 @@ $(DAEMON): $(BUILD)/src/main.o $(LIB)
 	$(LINK) $(PP_LIBS)
 
 $(BUILD)/tests/unit/%.o: PP_CPPFLAGS += -Itests/unit $(CHECK_CFLAGS)
-# In tests of exhausted memory, our own allocations can be made to fail; those of the libraries stay as they are.
-$(BUILD)/tests/unit/test_%_memory: PP_LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(UNIT): $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
 	$(LINK) $(CHECK_LIBS) $(PP_LIBS)
 
 # The simulation counts secrets from allocation to wiping.
 $(SIM): PP_LDFLAGS += -Wl,--wrap=secret_alloc,--wrap=secret_free
 $(SIM): $(SIM_SRC:%.c=$(BUILD)/%.o) $(LIB)
+	$(LINK) $(PP_LIBS)
+
+# Every allocation of the process goes through tests/faults/allocation.c, and fails when told to; -rdynamic names who
+# asked for it.
+$(FAULTS): PP_LDFLAGS += -rdynamic
+# It runs before a sanitizer is ready.
+$(BUILD)/tests/faults/allocation.o: PP_CFLAGS += -fno-sanitize=all
+$(FAULTS): $(FAULTS_SRC:%.c=$(BUILD)/%.o) $(LIB)
 	$(LINK) $(PP_LIBS)
 
 $(BENCH): $(BUILD)/bench/%: $(BUILD)/bench/%.o $(LIB)
@@ -221,6 +229,7 @@ CHECKS += $(if $(MAN),man)
 CHECKS += options
 CHECKS += unit
 CHECKS += $(if $(SIM),sim mutants)
+CHECKS += $(if $(FAULTS),faults)
 CHECKS += $(if $(REPLAY),corpus)
 CHECKS += $(if $(DIFFERENTIAL),differential)
 CHECKS += defences
@@ -229,7 +238,7 @@ CHECKS += e2e
 CHECKS += system
 
 # Everything the checks run, so that "make -j2 check" compiles in parallel and then measures undisturbed.
-CHECK_PROGRAMS = $(DAEMON) $(UNIT) $(SIM) $(REPLAY) $(DIFFERENTIAL) $(FAKEPROOF)
+CHECK_PROGRAMS = $(DAEMON) $(UNIT) $(SIM) $(FAULTS) $(REPLAY) $(DIFFERENTIAL) $(FAKEPROOF)
 
 .PHONY: check check-programs $(CHECKS:%=check-%)
 check: check-programs
@@ -266,6 +275,8 @@ check-unit: $(UNIT)
 	@scripts/run-units $(UNIT)
 check-sim: $(SIM)
 	@test -x "$(SIM)" && $(SIM)
+check-faults: $(FAULTS)
+	@test -x "$(FAULTS)" && $(FAULTS)
 check-mutants: $(SIM)
 	@tests/sim/mutate "$(CC) -D_GNU_SOURCE -Isrc $(CPPFLAGS) $(PP_CFLAGS) -w -c -o OUT IN" \
 		"$(CC) $(PP_CFLAGS) $(HARDEN_LD) $(SANITIZE_FLAGS) -Wl,--wrap=secret_alloc,--wrap=secret_free -o OUT OBJECT \

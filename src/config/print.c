@@ -1,6 +1,7 @@
 /* The effective config as text, as JSON, and as what differs between two. */
 #include "config/options.h"
 
+#include "base/json_text.h"
 #include "base/str.h"
 
 #include <inttypes.h>
@@ -128,11 +129,6 @@ failed:
     return NULL;
 }
 
-static int append_to_buf(const char *text, size_t n, void *owner)
-{
-    return buf_append(owner, text, n) == PP_OK ? 0 : -1;
-}
-
 enum pp_result config_print_json(const struct config *c, struct buf *out)
 {
     json_t *root = collect(SCOPE_TOP, c), *environments = NULL;
@@ -147,8 +143,7 @@ enum pp_result config_print_json(const struct config *c, struct buf *out)
         if (json_object_set_new(environments, c->environments[i].name,
                                 collect(SCOPE_ENVIRONMENT, &c->environments[i])) != 0)
             goto out;
-    if (json_dump_callback(root, append_to_buf, out, JSON_INDENT(2) | JSON_SORT_KEYS) == 0 &&
-        buf_append_char(out, '\n') == PP_OK)
+    if (json_text_dump(root, JSON_INDENT(2) | JSON_SORT_KEYS, out) == PP_OK && buf_append_char(out, '\n') == PP_OK)
         rc = PP_OK;
 out:
     json_decref(root);

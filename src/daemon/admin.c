@@ -44,11 +44,9 @@ static void fail(struct local_reply *reply, int status, const char *error, const
 {
     begin(reply, status, STR("application/json"));
     json_t *object = json_pack("{s:s, s:s, s:s}", "error", error, "code", code, "message", message);
-    char *text = object == NULL ? NULL : json_dumps(object, JSON_COMPACT);
-    if (text != NULL)
-        buf_append_str(&reply->body, str_of(text));
+    if (json_text_dump(object, JSON_COMPACT, &reply->body) != PP_OK)
+        buf_clear(&reply->body); /* the status alone must do */
     buf_append_char(&reply->body, '\n');
-    free(text);
     json_decref(object);
 }
 
@@ -221,11 +219,11 @@ static void reload_reply(struct local_reply *reply, bool ok, const char *text)
 {
     json_t *object = json_pack("{s:b, s:o}", "ok", ok ? 1 : 0, ok ? "changes" : "problems", json_text_lines(text));
     begin(reply, ok ? 200 : 422, STR("application/json"));
-    char *dump = object == NULL ? NULL : json_dumps(object, JSON_INDENT(2));
-    if (dump != NULL)
-        buf_append_str(&reply->body, str_of(dump));
+    if (json_text_dump(object, JSON_INDENT(2), &reply->body) != PP_OK) {
+        buf_clear(&reply->body); /* what has happened must be told, with or without memory for its details */
+        buf_append_str(&reply->body, ok ? STR("{\"ok\": true}") : STR("{\"ok\": false}"));
+    }
     buf_append_char(&reply->body, '\n');
-    free(dump);
     json_decref(object);
 }
 

@@ -74,6 +74,7 @@ static void problems(struct buf *out, const struct status_snapshot *s)
     size_t count = status_problems(s, &lines);
     buf_append_char(&lines, '\0');
     const char *all = buf_str(&lines).p;
+    out->failed = out->failed || lines.failed; /* a page without its problems would be a lie */
     if (count > 0 && !lines.failed && all != NULL) {
         buf_printf(out, "<section class=\"problems\" role=\"alert\"><h2>%zu %s</h2>", count,
                    count == 1 ? "problem" : "problems");
@@ -201,6 +202,7 @@ static void environment(struct buf *out, const struct status_snapshot *s, const 
     buf_init(&sentence, 1024);
     status_upstream_text(s, e, &sentence);
     buf_append_char(&sentence, '\0');
+    out->failed = out->failed || sentence.failed;
     text(out, sentence.failed ? "" : buf_str(&sentence).p);
     buf_free(&sentence);
     buf_append_str(out, STR("</dd><dt>Listens on</dt><dd>"));

@@ -33,7 +33,7 @@ static json_t *names_of(const struct str *items, size_t count)
 {
     json_t *names = json_array();
     for (size_t i = 0; i < count; i++)
-        (void)json_array_append_new(names, json_text(items[i]));
+        json_text_append(&names, json_text(items[i]));
     return names;
 }
 
@@ -52,9 +52,10 @@ static json_t *upstream_object(const struct status_snapshot *s, const struct sta
     struct buf text;
     buf_init(&text, 1024);
     status_upstream_text(s, e, &text);
+    json_t *shown = text.failed ? NULL : json_text(buf_str(&text));
     json_t *object = json_pack(
-        "{s:b, s:o, s:i, s:o, s:o, s:o}", "ok", status_upstream_ok(s, e->config->name, NULL) ? 1 : 0, "text",
-        json_text(buf_str(&text)), "status", e->upstream.status, "when", moment(e->upstream.when), "seconds",
+        "{s:b, s:o, s:i, s:o, s:o, s:o}", "ok", status_upstream_ok(s, e->config->name, NULL) ? 1 : 0, "text", shown,
+        "status", e->upstream.status, "when", moment(e->upstream.when), "seconds",
         seconds(e->upstream.when == 0 ? -1 : e->upstream.usec), "failure", json_text_or_null(e->upstream.failure));
     buf_free(&text);
     return object;
@@ -63,14 +64,13 @@ static json_t *upstream_object(const struct status_snapshot *s, const struct sta
 static json_t *history_array(const struct history *h)
 {
     struct history_point *points = h == NULL ? NULL : calloc(HISTORY_STEPS, sizeof *points);
-    json_t *array = json_array();
+    json_t *array = h != NULL && points == NULL ? NULL : json_array();
     size_t count = points == NULL ? 0 : history_points(h, POINTS_MERGE, points);
     for (size_t i = 0; i < count; i++)
-        (void)json_array_append_new(array, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "time", moment(points[i].when),
-                                                     "requests", integer(points[i].requests), "errors",
-                                                     integer(points[i].errors), "p50_seconds", seconds(points[i].p50),
-                                                     "p99_seconds", seconds(points[i].p99), "websockets",
-                                                     integer(points[i].websockets)));
+        json_text_append(&array, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "time", moment(points[i].when), "requests",
+                                           integer(points[i].requests), "errors", integer(points[i].errors),
+                                           "p50_seconds", seconds(points[i].p50), "p99_seconds", seconds(points[i].p99),
+                                           "websockets", integer(points[i].websockets)));
     free(points);
     return array;
 }
@@ -97,7 +97,7 @@ static json_t *listen_array(const struct listen_list *list)
 {
     json_t *array = json_array();
     for (size_t i = 0; i < list->count; i++)
-        (void)json_array_append_new(array, json_text(str_of(list->items[i].text)));
+        json_text_append(&array, json_text(str_of(list->items[i].text)));
     return array;
 }
 
@@ -112,7 +112,7 @@ static json_t *environment_object(const struct status_snapshot *s, const struct 
     const struct metrics_totals *t = &e->totals;
     json_t *tokens = json_array();
     for (size_t i = 0; i < e->token_count; i++)
-        (void)json_array_append_new(tokens, token_object(&e->tokens[i]));
+        json_text_append(&tokens, token_object(&e->tokens[i]));
     return json_pack("{s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:b, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:I, s:I, s:I, s:o, "
                      "s:{s:o, s:o, s:o}, s:o, s:o}",
                      "name", json_text(str_of(c->name)), "base_url", json_text(str_of(c->base_url.text)), "listen",
@@ -135,7 +135,7 @@ static json_t *problems_array(const struct status_snapshot *s)
     buf_init(&text, 64u * 1024);
     (void)status_problems(s, &text);
     buf_append_char(&text, '\0');
-    json_t *array = json_text_lines(text.failed ? "" : buf_str(&text).p);
+    json_t *array = text.failed ? NULL : json_text_lines(buf_str(&text).p);
     buf_free(&text);
     return array;
 }
@@ -144,7 +144,7 @@ enum pp_result pages_status_json(const struct status_snapshot *s, struct buf *ou
 {
     json_t *environments = json_array();
     for (size_t i = 0; i < s->environment_count; i++)
-        (void)json_array_append_new(environments, environment_object(s, &s->environments[i]));
+        json_text_append(&environments, environment_object(s, &s->environments[i]));
     const char *state = s->draining ? "draining" : status_ready(s, NULL, NULL) ? "ready" : "not_ready";
     json_t *root = json_pack(
         "{s:s, s:i, s:o, s:o, s:s, s:o, s:{s:o, s:b, s:o, s:o, s:o, s:o}, s:{s:i, s:i}, s:o, s:o, s:o}", "version",
@@ -154,11 +154,9 @@ enum pp_result pages_status_json(const struct status_snapshot *s, struct buf *ou
         json_text_lines(s->reload.problems), "restart_needed", json_text_lines(s->reload.restart), "workers", "count",
         (int)s->workers, "stalled", (int)s->stalled_workers, "admin_listen", listen_array(&s->config->admin_listen),
         "posture", json_text_or_null(s->posture), "environments", environments);
-    char *text = root == NULL ? NULL : json_dumps(root, JSON_INDENT(2));
-    enum pp_result rc = text == NULL ? PP_NOMEM : buf_append_str(out, str_of(text));
+    enum pp_result rc = json_text_dump(root, JSON_INDENT(2), out);
     if (rc == PP_OK)
         rc = buf_append_char(out, '\n');
-    free(text);
     json_decref(root);
     return rc;
 }

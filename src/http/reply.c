@@ -1,9 +1,9 @@
 /* The daemon's own answers: one table, and its two renderings. */
 #include "http/reply.h"
 
-#include <jansson.h>
+#include "base/json_text.h"
+
 #include <stdio.h>
-#include <stdlib.h>
 
 /* Slugs of the API's own errors, so that an app's error handling needs no new branch. */
 #define INVALID     "invalid_request"
@@ -113,7 +113,6 @@ enum pp_result reply_body(struct buf *out, enum refusal refusal, const char *det
 {
     const struct reply_rule *rule = reply_rule(refusal);
     enum pp_result rc = PP_NOMEM;
-    char *text = NULL;
     json_t *body = json_object();
     /* json_string refuses what is not UTF-8: then the table's sentence serves. */
     json_t *message = json_string(detail == NULL || detail[0] == 0 ? rule->message : detail);
@@ -126,16 +125,12 @@ enum pp_result reply_body(struct buf *out, enum refusal refusal, const char *det
         json_object_set(body, "message", message) != 0 ||
         json_object_set_new(body, "sent", json_string(sent_name(sent))) != 0)
         goto out;
-    text = json_dumps(body, JSON_COMPACT | JSON_PRESERVE_ORDER);
-    if (text == NULL)
-        goto out;
-    rc = buf_append_str(out, str_of(text));
+    rc = json_text_dump(body, JSON_COMPACT | JSON_PRESERVE_ORDER, out);
     if (rc == PP_OK)
         rc = buf_append_char(out, '\n');
 out:
     if (rc != PP_OK)
         out->failed = true;
-    free(text);
     json_decref(message);
     json_decref(body);
     return rc;

@@ -1,6 +1,8 @@
 /* libcurl as a way to connect: a multi handle driven by our loop, one CONNECT_ONLY easy handle per attempt. */
 #include "net/connect.h"
 
+#include "base/log.h"
+
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
@@ -16,6 +18,7 @@
 
 #define KEEPALIVE_IDLE_SECONDS     30
 #define KEEPALIVE_INTERVAL_SECONDS 10
+#define LOOK_AGAIN                 20 /* milliseconds */
 
 /* A descriptor libcurl asked us to watch; in the connector's list until libcurl says remove. */
 struct curl_watch {
@@ -33,6 +36,7 @@ struct connector {
     char *source;            /* CURLOPT_INTERFACE, or NULL */
     struct timer timer;      /* libcurl's one timeout */
     struct deferred at_once; /* a timeout of 0 */
+    struct timer look_again; /* after a call of libcurl that failed: it may not know its sockets any more */
     uint64_t turn;           /* in which at_once ran last, and how often */
     unsigned kicks;
     struct curl_watch *watches;
@@ -57,6 +61,35 @@ void connect_init(void)
 
 static void finish_attempts(struct connector *c);
 
+static void look_again(struct timer *t);
+
+/* Where there is no memory to watch a socket or to keep a time, libcurl is asked now and then instead. It is never told
+ * of the failure: a multi handle that a callback gave up reads attempts that have no connection yet. */
+static void look_soon(struct connector *c)
+{
+    if (!timer_armed(&c->look_again) &&
+        timer_set(c->loop, &c->look_again, clock_now() + LOOK_AGAIN, look_again) != PP_OK)
+        log_warning("upstream", c->settings->environment,
+                    "out of memory: what is being connected now may end by its deadline only");
+}
+
+static void look_again(struct timer *t)
+{
+    struct connector *c = (struct connector *)((char *)t - offsetof(struct connector, look_again));
+    int running = 0;
+    CURLMcode code = curl_multi_perform(c->multi, &running); /* looks at every attempt by itself */
+    finish_attempts(c);
+    if (code != CURLM_OK || running > 0)
+        look_soon(c);
+}
+
+static void took(struct connector *c, CURLMcode code)
+{
+    finish_attempts(c);
+    if (code != CURLM_OK)
+        look_soon(c);
+}
+
 static void socket_ready(struct watch *w, uint32_t events)
 {
     struct curl_watch *cw = (struct curl_watch *)w;
@@ -68,15 +101,13 @@ static void socket_ready(struct watch *w, uint32_t events)
         mask |= CURL_CSELECT_OUT;
     if ((events & EPOLLERR) != 0)
         mask |= CURL_CSELECT_ERR;
-    (void)curl_multi_socket_action(c->multi, w->fd, mask, &running);
-    finish_attempts(c);
+    took(c, curl_multi_socket_action(c->multi, w->fd, mask, &running));
 }
 
 static void time_out(struct connector *c)
 {
     int running;
-    (void)curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-    finish_attempts(c);
+    took(c, curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running));
 }
 
 static void timer_fired(struct timer *t)
@@ -109,7 +140,9 @@ static int set_timer(CURLM *multi, long timeout, void *owner)
         }
         timeout = 1;
     }
-    return timer_set(c->loop, &c->timer, clock_now() + timeout, timer_fired) == PP_OK ? 0 : -1;
+    if (timer_set(c->loop, &c->timer, clock_now() + timeout, timer_fired) != PP_OK)
+        look_soon(c);
+    return 0;
 }
 
 static void free_watch(struct deferred *d)
@@ -149,8 +182,10 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *owner, voi
         return 0;
     if (cw == NULL) {
         cw = calloc(1, sizeof *cw);
-        if (cw == NULL)
-            return -1;
+        if (cw == NULL) {
+            look_soon(c);
+            return 0;
+        }
         cw->connector = c;
         cw->watch.fd = -1;
         cw->next = c->watches;
@@ -158,7 +193,9 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *owner, voi
         (void)curl_multi_assign(c->multi, fd, cw);
     }
     loop_forget(c->loop, &cw->watch); /* another socket had this number, and went without a word */
-    return loop_watch(c->loop, &cw->watch, fd, events, socket_ready) == PP_OK ? 0 : -1;
+    if (loop_watch(c->loop, &cw->watch, fd, events, socket_ready) != PP_OK)
+        look_soon(c);
+    return 0;
 }
 
 /* CURLOPT_OPENSOCKETFUNCTION(3) */
@@ -446,6 +483,7 @@ void connector_free(struct connector **connector)
     while (c->watches != NULL)
         drop_watch(c, c->watches);
     timer_stop(c->loop, &c->timer);
+    timer_stop(c->loop, &c->look_again);
     free(c->url);
     free(c->source);
     if (c->at_once.queued)

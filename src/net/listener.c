@@ -199,7 +199,10 @@ static enum pp_result open_tcp(const struct listen_address *a, struct listener_p
     struct addrinfo *info = NULL;
     char port[16];
     (void)snprintf(port, sizeof port, "%u", a->port);
-    if (a->port > 65535 || getaddrinfo(a->host, port, &hints, &info) != 0)
+    int error = a->port > 65535 ? EAI_SERVICE : getaddrinfo(a->host, port, &hints, &info);
+    if (error == EAI_MEMORY)
+        return problem_set(problem, PP_NOMEM, "out of memory");
+    if (error != 0)
         return problem_set(problem, PP_INVALID,
                            "%s: expected a numeric address and a port, such as 127.0.0.1:8780 or [::1]:8780", a->text);
     int fd = -1;
@@ -282,7 +285,21 @@ static struct listener_private *find(const struct listener_set *set, const struc
     return NULL;
 }
 
-/* Takes over one reference in any case. */
+/* Before anything is opened for it: what was opened must never have nowhere to go. */
+static enum pp_result make_room(struct listener_set *set, struct problem *problem)
+{
+    if (set->count < set->size)
+        return PP_OK;
+    size_t size = set->size == 0 ? 8 : set->size * 2;
+    struct entry *entries = reallocarray(set->entries, size, sizeof *entries);
+    if (entries == NULL)
+        return problem_set(problem, PP_NOMEM, "out of memory");
+    set->entries = entries;
+    set->size = size;
+    return PP_OK;
+}
+
+/* Takes over one reference in any case. There is room. */
 static enum pp_result add_entry(struct listener_set *set, size_t owner, struct listener_private *p,
                                 struct problem *problem)
 {
@@ -292,16 +309,6 @@ static enum pp_result add_entry(struct listener_set *set, size_t owner, struct l
             problem_set(problem, PP_INVALID, "%s: listed twice; each address may be named once", l->text);
         listener_unref(&l);
         return rc;
-    }
-    if (set->count == set->size) {
-        size_t size = set->size == 0 ? 8 : set->size * 2;
-        struct entry *entries = reallocarray(set->entries, size, sizeof *entries);
-        if (entries == NULL) {
-            listener_unref(&l);
-            return problem_set(problem, PP_NOMEM, "out of memory");
-        }
-        set->entries = entries;
-        set->size = size;
     }
     set->entries[set->count++] = (struct entry){owner, p};
     return PP_OK;
@@ -317,6 +324,8 @@ static enum pp_result add_address(struct listener_set *set, size_t owner, const 
     if (a->kind == LISTEN_SYSTEMD)
         rc = activation_find(a->name, fds, &count, problem);
     for (size_t i = 0; rc == PP_OK && i < count; i++) {
+        if ((rc = make_room(set, problem)) != PP_OK)
+            break;
         /* An address named twice is found in the set being made, which add_entry then refuses. */
         struct listener_private *p = find(set, a, fds[i]);
         if (p == NULL)

@@ -123,23 +123,20 @@ static enum pp_result write_all(int fd, struct str bytes)
     return PP_OK;
 }
 
-/* The rename is on disk only when its directory is. */
-static enum pp_result sync_directory(const char *path)
+/* The directory of the file, opened before anything is changed: a rename is on disk only when its directory is. */
+static enum pp_result open_directory(const char *path, int *fd, struct problem *problem)
 {
     const char *slash = strrchr(path, '/');
     char *directory = slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
     if (directory == NULL)
-        return PP_NOMEM;
-    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return problem_set(problem, PP_NOMEM, "out of memory");
+    *fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     free(directory);
-    if (fd < 0)
-        return PP_SYSTEM;
-    int failed = fsync(fd);
-    (void)close(fd);
-    return failed != 0 ? PP_SYSTEM : PP_OK;
+    return *fd < 0 ? problem_set(problem, PP_SYSTEM, "%s: its directory cannot be opened: %m", path) : PP_OK;
 }
 
-/* A name beside the file that begins with a dot: no secret manager or editor takes it for the file. */
+/* A name beside the file that begins with a dot: no secret manager or editor takes it for the file. NULL: errno says
+ * why. */
 static char *make_beside(const char *path, int *fd)
 {
     const char *slash = strrchr(path, '/');
@@ -158,11 +155,17 @@ static char *make_beside(const char *path, int *fd)
 /* Puts the three pieces in the file's place. */
 static enum pp_result rewrite(struct token_edit *e, const struct str pieces[3], struct problem *problem)
 {
-    int fd = -1;
-    enum pp_result rc = PP_OK;
+    int fd = -1, directory = -1;
+    enum pp_result rc = open_directory(e->path, &directory, problem);
+    if (rc != PP_OK)
+        return rc;
     char *beside = make_beside(e->path, &fd);
-    if (beside == NULL)
-        return problem_set(problem, PP_SYSTEM, "%s: no file can be made beside it: %m", e->path);
+    if (beside == NULL) {
+        rc = errno == ENOMEM ? PP_NOMEM : PP_SYSTEM;
+        (void)problem_set(problem, rc, "%s: no file can be made beside it: %m", e->path);
+        (void)close(directory);
+        return rc;
+    }
     for (int i = 0; i < 3 && rc == PP_OK; i++)
         rc = write_all(fd, pieces[i]);
     if (rc != PP_OK)
@@ -177,9 +180,10 @@ static enum pp_result rewrite(struct token_edit *e, const struct str pieces[3], 
         rc = problem_set(problem, PP_SYSTEM, "%s: cannot be replaced: %m", e->path);
     if (rc != PP_OK)
         (void)unlink(beside);
-    else if (sync_directory(e->path) != PP_OK)
+    else if (fsync(directory) != 0)
         rc = problem_set(problem, PP_SYSTEM, "%s: was replaced, but its directory cannot be written to disk: %m",
                          e->path);
+    (void)close(directory);
     free(beside);
     return rc;
 }

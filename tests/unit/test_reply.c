@@ -216,42 +216,6 @@ START_TEST(a_full_buffer_fails)
 }
 END_TEST
 
-/* Allocations left before one fails; negative: none does. */
-static int allocations_left = -1;
-
-static void *failing_malloc(size_t n)
-{
-    if (allocations_left == 0)
-        return NULL;
-    if (allocations_left > 0)
-        allocations_left--;
-    return malloc(n);
-}
-
-/* Whichever allocation fails, the answer is whole or there is none. */
-START_TEST(every_allocation_may_fail)
-{
-    json_set_alloc_funcs(failing_malloc, free);
-    bool whole = false;
-    int failures = 0;
-    for (int nth = 0; !whole; nth++) {
-        ck_assert_int_lt(nth, 200);
-        struct buf out;
-        buf_init(&out, 4096);
-        allocations_left = nth;
-        enum pp_result rc = reply_body(&out, REFUSAL_PATH, "a detail", SENT_NO);
-        bool table_text = rc == PP_OK && memmem(out.data, out.end, "a detail", 8) == NULL;
-        whole = rc == PP_OK && !table_text;
-        failures += rc != PP_OK;
-        ck_assert(rc == PP_OK || (rc == PP_NOMEM && out.failed && buf_len(&out) == 0));
-        buf_free(&out);
-    }
-    allocations_left = -1;
-    json_set_alloc_funcs(malloc, free);
-    ck_assert_int_gt(failures, 3);
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("reply");
@@ -262,7 +226,6 @@ int main(void)
     tcase_add_test(tests, bodies);
     tcase_add_test(tests, every_body_parses);
     tcase_add_test(tests, a_full_buffer_fails);
-    tcase_add_test(tests, every_allocation_may_fail);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

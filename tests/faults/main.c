@@ -1,0 +1,177 @@
+/* Runs every workload with each of its allocations failing in turn; ends with one line: N passed, N failed. */
+#include "allocation.h"
+#include "workload.h"
+
+#include "base/log.h"
+
+#include <openssl/err.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PATIENCE 120 /* seconds for one workload, all its runs together */
+
+/* Where the child is, so that the parent can say it after a crash. */
+static struct place {
+    uint64_t nth, runs;
+    bool all_after;
+} * place;
+static const char *current;
+static char folder[64];
+
+const char *workload_folder(void)
+{
+    return folder;
+}
+
+bool workload_starved(void)
+{
+    return atomic_load(&allocation->refused) > 0;
+}
+
+void workload_fails(const char *file, int line, const char *what)
+{
+    (void)allocation_allow();
+    (void)fprintf(stderr, "faults: %s, allocation %llu%s failing: %s:%d: not so: %s\n", current,
+                  (unsigned long long)place->nth, place->all_after ? " and all after it" : "", file, line, what);
+    allocation_blame();
+    _exit(1);
+}
+
+bool workload_ok(enum pp_result rc, const char *file, int line)
+{
+    if (rc != PP_OK && (rc != PP_NOMEM || !workload_starved()))
+        workload_fails(file, line, pp_result_name(rc));
+    return rc == PP_OK;
+}
+
+static void crashed(int number)
+{
+    (void)allocation_allow();
+    (void)fprintf(stderr, "faults: %s, allocation %llu%s failing: signal %d\n", current, (unsigned long long)place->nth,
+                  place->all_after ? " and all after it" : "", number);
+    allocation_blame();
+    (void)signal(number, SIG_DFL);
+    (void)raise(number);
+}
+
+static void drop_line(void *owner, const char *line, size_t n)
+{
+    (void)owner;
+    (void)line;
+    (void)n;
+}
+
+void workload_same(char **kept, const struct buf *text)
+{
+    struct str now = buf_str(text);
+    if (*kept == NULL && !workload_starved())
+        *kept = strndup(now.p, now.n); /* the first run of all, with memory */
+    must(*kept != NULL && strlen(*kept) == now.n && memcmp(*kept, now.p, now.n) == 0);
+}
+
+/* One run, the blocks it left behind, and whether it met its fault. */
+static int64_t run_once(const struct workload *w, bool *starved)
+{
+    int64_t before = allocation_live();
+    allocation_refuse(place->nth, place->all_after);
+    enum outcome outcome = w->run();
+    *starved = allocation_allow() > 0;
+    place->runs++;
+    ERR_clear_error(); /* what is left in OpenSSL's queue is no leak: the next call that matters empties it */
+    if (!*starved && outcome != DONE)
+        workload_fails(__FILE__, __LINE__, "without a fault everything is done");
+    return allocation_live() - before;
+}
+
+/* One run; false when it needed fewer than `nth` allocations. */
+static bool run_starved(const struct workload *w, uint64_t nth, bool all_after)
+{
+    place->nth = nth;
+    place->all_after = all_after;
+    bool starved = false, again = false;
+    /* A library may set up something for good in the way of a fault: but not each time. */
+    if (run_once(w, &starved) != 0 && run_once(w, &again) != 0 && run_once(w, &again) != 0 && run_once(w, &again) != 0)
+        workload_fails(__FILE__, __LINE__, "everything is freed again");
+    return starved;
+}
+
+static void run_all(const struct workload *w)
+{
+    if (w->set_up != NULL)
+        w->set_up();
+    /* What libraries set up once and keep is no leak. */
+    place->nth = 0;
+    ERR_raise_data(ERR_LIB_USER, ERR_R_MALLOC_FAILURE, "for the queue's own memory");
+    ERR_clear_error();
+    for (int i = 0; i < 3; i++)
+        must(w->run() == DONE);
+    (void)run_starved(w, 0, false);
+    if (atomic_load(&allocation->asked) < w->least) {
+        (void)fprintf(stderr, "faults: %s: %llu allocations, expected at least %u\n", w->name,
+                      (unsigned long long)atomic_load(&allocation->asked), w->least);
+        _exit(1);
+    }
+    for (int all_after = 0; all_after < 2; all_after++)
+        for (uint64_t nth = 1; run_starved(w, nth, all_after != 0); nth++)
+            if (nth % 8 == 1)
+                (void)run_starved(w, 0, false); /* what failed before has no part in what comes now */
+}
+
+/* In a process of its own: a crash is one failure, and libraries start anew. */
+static bool passes(const struct workload *w)
+{
+    int status = 0;
+    current = w->name;
+    *place = (struct place){0};
+    (void)fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        static const int numbers[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGALRM};
+        for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+            (void)signal(numbers[i], crashed);
+        (void)alarm(PATIENCE);
+        log_set_sink(drop_line, NULL);
+        run_all(w);
+        exit(0); /* with the leak check of a sanitizer */
+    }
+    bool well = child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    (void)printf("faults: %-20s %5llu runs%s\n", w->name, (unsigned long long)place->runs, well ? "" : ", FAILED");
+    return well;
+}
+
+static int remove_entry(const char *path, const struct stat *stat, int kind, struct FTW *where)
+{
+    (void)stat;
+    (void)kind;
+    (void)where;
+    return remove(path);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct workload *const groups[] = {base_workloads,  http_workloads, config_workloads,
+                                                    token_workloads, net_workloads,  daemon_workloads};
+    unsigned passed = 0, failed = 0;
+    place = mmap(NULL, sizeof *place, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    (void)snprintf(folder, sizeof folder, "/tmp/proofproxy-faults-XXXXXX");
+    if (place == MAP_FAILED || mkdtemp(folder) == NULL) {
+        perror("faults");
+        return 1;
+    }
+    (void)signal(SIGPIPE, SIG_IGN);
+    for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++)
+        for (const struct workload *w = groups[g]; w->name != NULL; w++) {
+            if (argc > 1 && strncmp(w->name, argv[1], strlen(argv[1])) != 0)
+                continue;
+            *(passes(w) ? &passed : &failed) += 1;
+        }
+    (void)nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    (void)printf("%u passed, %u failed\n", passed, failed);
+    return failed == 0 && passed > 0 ? 0 : 1;
+}

@@ -1,0 +1,335 @@
+/* Workloads of net/: loop, listeners, TLS contexts, connectors and pools, the gate's questions, servers. */
+#include "net/acceptor.h"
+#include "net/connect.h"
+#include "net/listener.h"
+#include "net/local_server.h"
+#include "net/peer.h"
+#include "net/server.h"
+#include "net/tls.h"
+#include "net/upstream.h"
+#include "workload.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* --- loop --- */
+
+static unsigned fired;
+static void fire(struct timer *t)
+{
+    (void)t;
+    fired++;
+}
+
+static void delivered(struct message *m)
+{
+    free(m);
+    fired++;
+}
+
+static enum outcome loops(void)
+{
+    static struct timer timers[200];
+    enum outcome outcome = DONE;
+    unsigned armed = 0;
+    struct loop *l = loop_new();
+    if (l == NULL)
+        return REFUSED;
+    fired = 0;
+    for (size_t i = 0; i < 200; i++) {
+        timers[i] = (struct timer){0};
+        if (ok(timer_set(l, &timers[i], 0, fire))) {
+            armed++;
+        } else {
+            must(!timer_armed(&timers[i]));
+            outcome = REFUSED;
+        }
+    }
+    struct message *m = calloc(1, sizeof *m);
+    if (m != NULL) {
+        *m = (struct message){.deliver = delivered};
+        loop_post(l, m);
+        armed++;
+    } else {
+        outcome = REFUSED;
+    }
+    loop_settle(l);
+    must(fired == armed);
+    loop_free(l);
+    return outcome;
+}
+
+/* --- listeners --- */
+
+static char unix_text[128];
+static struct listen_address addresses[] = {
+    {.kind = LISTEN_TCP, .text = "127.0.0.1:0", .host = "127.0.0.1", .loopback = true},
+    {.kind = LISTEN_TCP, .text = "[::1]:0", .host = "::1", .loopback = true},
+    {.kind = LISTEN_UNIX},
+};
+static const struct unix_access mode = {.mode = 0600, .owner_name = "", .group_name = ""};
+
+static void name_socket(void)
+{
+    (void)chmod(workload_folder(), 0700);
+    (void)snprintf(unix_text, sizeof unix_text, "unix:%s/a.sock", workload_folder());
+    addresses[2].text = unix_text;
+    addresses[2].path = unix_text + 5;
+}
+
+/* All or nothing; a set opened against another one takes over its sockets, and leaves it whole when it fails. */
+static enum outcome listeners(void)
+{
+    const struct listen_list one = {&addresses[2], 1}, two = {addresses, 3};
+    const struct listener_request first_request = {"a", &one, &mode};
+    const struct listener_request requests[] = {{"a", &one, &mode}, {"b", &(struct listen_list){addresses, 2}, &mode}};
+    struct listener_set *first = NULL, *second = NULL;
+    struct problem problem = {""};
+    enum outcome outcome = DONE;
+    (void)two;
+    if (!ok(listener_set_open(&first_request, 1, NULL, &first, &problem))) {
+        must(first == NULL && problem.text[0] != '\0' && access(addresses[2].path, F_OK) != 0);
+        return REFUSED;
+    }
+    must(listener_set_count(first) == 1);
+    struct listener *kept = listener_set_at(first, 0, NULL);
+    if (ok(listener_set_open(requests, 2, first, &second, &problem))) {
+        must(listener_set_count(second) == 3 && listener_set_has(second, kept));
+        listener_set_close(&first, second);
+    } else {
+        must(second == NULL && problem.text[0] != '\0' && listener_set_count(first) == 1);
+        outcome = REFUSED;
+    }
+    must(fcntl(kept->fd, F_GETFD) >= 0 && access(addresses[2].path, F_OK) == 0);
+    if (first != NULL)
+        listener_set_close(&first, NULL);
+    if (second != NULL)
+        listener_set_close(&second, NULL);
+    must(access(addresses[2].path, F_OK) != 0);
+    return outcome;
+}
+
+/* --- the way upstream --- */
+
+static const struct upstream_settings road = {.environment = "a",
+                                              .host = "127.0.0.1",
+                                              .port = 1, /* nobody listens there */
+                                              .tls = true,
+                                              .ca_file = "",
+                                              .tls_min_version = "1.2",
+                                              .proxy = "",
+                                              .interface = "127.0.0.1",
+                                              .connect_timeout = 3000,
+                                              .warm = 0};
+
+/* One authority instead of the system's many: their certificates are read with thousands of allocations, all alike. */
+static const char authority[] = "-----BEGIN CERTIFICATE-----\n"
+                                "MIIBkTCCATegAwIBAgIURiVQJxPZcb6TrPpiFREqT7DTbCUwCgYIKoZIzj0EAwIw\n"
+                                "HTEbMBkGA1UEAwwSbm9ib2R5J3MgYXV0aG9yaXR5MCAXDTI2MTEyMjIwNTM0M1oY\n"
+                                "DzIxMjYxMDI5MjA1MzQzWjAdMRswGQYDVQQDDBJub2JvZHkncyBhdXRob3JpdHkw\n"
+                                "WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASl/70MKiRs3B3qFuQ9EfWZUyxIOo2p\n"
+                                "bjz7nrrgIcR0Z4OlwuZIZrf+TwvIyRr6EUUMM2ENSf2AaJyetUN40Eivo1MwUTAd\n"
+                                "BgNVHQ4EFgQUHLDCl19fmibb4YncF8peFcbZVt8wHwYDVR0jBBgwFoAUHLDCl19f\n"
+                                "mibb4YncF8peFcbZVt8wDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNIADBF\n"
+                                "AiAYBvpa4HFbv+0n94uCy52MQ2zgyhTJRAkB9ckWD+M/aAIhAOIx+6fUlra1gYYz\n"
+                                "Up91GEIEF9NH5999ma+60oZ7l/p9\n"
+                                "-----END CERTIFICATE-----\n";
+static char ca_file[128];
+
+static void make_ca_file(void)
+{
+    (void)snprintf(ca_file, sizeof ca_file, "%s/ca.crt", workload_folder());
+    int fd = open(ca_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    must(fd >= 0 && write(fd, authority, sizeof authority - 1) == (ssize_t)(sizeof authority - 1));
+    (void)close(fd);
+}
+
+/* A pair of sockets instead of a network: the first flight is written, whoever should answer does not. */
+static enum outcome tls(void)
+{
+    static const struct str pins[] = {{"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", 44}};
+    struct upstream_settings settings = road;
+    struct upstream_tls *shared = NULL;
+    struct ssl_st *connection = NULL;
+    struct problem problem = {""};
+    enum outcome outcome = DONE;
+    int pair[2];
+    settings.ca_file = ca_file;
+    settings.pinned_spki = pins;
+    settings.pinned_count = 1;
+    enum pp_result rc = upstream_tls_new(&settings, &shared, &problem);
+    if (rc != PP_OK) {
+        /* Out of memory in the midst of a file of certificates looks like a file that can't be read. */
+        must(workload_starved() && shared == NULL && problem.text[0] != '\0');
+        must(rc == PP_NOMEM || rc == PP_INVALID);
+        return REFUSED;
+    }
+    must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
+    if (ok(tls_new(shared, pair[0], &connection))) {
+        rc = tls_handshake(shared, connection, &problem);
+        must(rc == PP_AGAIN || (workload_starved() && rc == PP_BROKEN && problem.text[0] != '\0'));
+        outcome = rc == PP_AGAIN ? DONE : REFUSED;
+        tls_free(&connection, true);
+    } else {
+        must(connection == NULL);
+        outcome = REFUSED;
+    }
+    upstream_tls_unref(&shared);
+    (void)close(pair[0]);
+    (void)close(pair[1]);
+    return outcome;
+}
+
+struct asker {
+    struct upstream_waiter waiter;
+    bool failed;
+    enum upstream_failure why;
+};
+
+static void nobody_comes(struct upstream_waiter *w, struct upstream_connection *c)
+{
+    (void)w;
+    (void)c;
+    must(!"a connection to a port nobody listens on");
+}
+
+static void came_to_nothing(struct upstream_waiter *w, enum upstream_failure why, const char *detail)
+{
+    struct asker *a = (struct asker *)(void *)w;
+    must(!a->failed && detail != NULL);
+    a->failed = true;
+    a->why = why;
+}
+
+/* Each waiter hears of its attempt, once, whatever the attempt died of. */
+static enum outcome pool(void)
+{
+    struct asker asker = {.waiter = {.ready = nobody_comes, .failed = came_to_nothing}};
+    struct upstream_settings settings = road;
+    struct loop *l = loop_new();
+    struct upstream_pool *p = NULL;
+    enum outcome outcome = REFUSED;
+    settings.tls = false;
+    if (l == NULL)
+        return REFUSED;
+    p = upstream_pool_new(l, &settings, NULL);
+    if (p != NULL) {
+        msec begin = clock_tick();
+        must(upstream_acquire(p, &asker.waiter, false) == NULL);
+        for (int i = 0; i < 500 && !asker.failed; i++)
+            loop_turn(l, NULL);
+        must(asker.failed && clock_tick() < begin + 1000); /* at once, and not by its deadline */
+        must(asker.why == UPSTREAM_FAILURE_CONNECT || workload_starved());
+        outcome = asker.why == UPSTREAM_FAILURE_CONNECT ? DONE : REFUSED;
+        upstream_pool_close(p);
+    }
+    loop_settle(l);
+    loop_free(l);
+    return outcome;
+}
+
+/* --- the gate --- */
+
+static msec now;
+static int client_fd = -1, accepted_fd = -1;
+
+static enum outcome peer(void);
+
+static void make_connection(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    must(bind(listening, (struct sockaddr *)&address, size) == 0 && listen(listening, 1) == 0);
+    must(getsockname(listening, (struct sockaddr *)&address, &size) == 0);
+    client_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    must(connect(client_fd, (struct sockaddr *)&address, sizeof address) == 0);
+    accepted_fd = accept(listening, NULL, NULL);
+    must(accepted_fd >= 0);
+    (void)close(listening);
+    for (int i = 0; i < 100; i++) /* more accounts than are remembered */
+        must(peer() == DONE);
+}
+
+/* Who could not be looked up is nobody, and in no group. */
+static enum outcome peer(void)
+{
+    static uint32_t ids[] = {0, 65534};
+    const struct id_list groups = {.items = ids, .count = 2}, none = {0};
+    enum outcome outcome = DONE;
+    int pair[2];
+    struct peer who = {0};
+    clock_fake(now += 60000, 0); /* what is remembered of an account is forgotten by then */
+    must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+    const int fds[] = {accepted_fd, pair[0]};
+    for (size_t i = 0; i < 2; i++) {
+        enum pp_result rc = peer_lookup(fds[i], &groups, &who);
+        if (rc == PP_OK) {
+            must(who.known && who.uid == getuid());
+            must(!who.in_groups || peer_allowed(&who, &none, &groups));
+            if (!who.in_groups && getgid() == 0)
+                outcome = REFUSED;
+        } else {
+            must(workload_starved() && (rc == PP_NOMEM || rc == PP_SYSTEM));
+            must(!who.known && !peer_allowed(&who, &none, &groups));
+            outcome = REFUSED;
+        }
+    }
+    (void)close(pair[0]);
+    (void)close(pair[1]);
+    return outcome;
+}
+
+/* --- accepting --- */
+
+static unsigned arrived;
+static void arrives(void *owner, void *tag, int fd)
+{
+    (void)owner;
+    (void)tag;
+    arrived++;
+    (void)close(fd);
+}
+
+static enum outcome accepting(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    struct loop *l = loop_new();
+    struct acceptor *a = l == NULL ? NULL : acceptor_new(l, &(struct acceptor_handlers){arrives, NULL});
+    enum outcome outcome = REFUSED;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    must(bind(fd, (struct sockaddr *)&address, size) == 0 && listen(fd, 4) == 0);
+    must(getsockname(fd, (struct sockaddr *)&address, &size) == 0);
+    arrived = 0;
+    if (a != NULL && ok(acceptor_add(a, fd, NULL))) {
+        int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        must(connect(client, (struct sockaddr *)&address, sizeof address) == 0);
+        for (int i = 0; i < 100 && arrived == 0; i++)
+            loop_turn(l, NULL);
+        must(arrived == 1);
+        (void)close(client);
+        outcome = DONE;
+    }
+    acceptor_free(a);
+    if (l != NULL)
+        loop_free(l);
+    (void)close(fd);
+    return outcome;
+}
+
+const struct workload net_workloads[] = {
+    {"net-loop", loops, NULL, 4},
+    {"net-listeners", listeners, name_socket, 20},
+    {"net-tls", tls, make_ca_file, 500},
+    {"net-pool", pool, NULL, 20},
+    {"net-peer", peer, make_connection, 3},
+    {"net-acceptor", accepting, NULL, 3},
+    {0},
+};
