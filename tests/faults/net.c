@@ -297,12 +297,25 @@ static void arrives(void *owner, void *tag, int fd)
     (void)close(fd);
 }
 
+static bool always(void *owner)
+{
+    (void)owner;
+    return true;
+}
+
+static bool never(void *owner)
+{
+    (void)owner;
+    return false;
+}
+
 static enum outcome accepting(void)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
+    const struct acceptor_handlers handlers = {.accepted = arrives, .room = always, .starved = never};
     struct loop *l = loop_new();
-    struct acceptor *a = l == NULL ? NULL : acceptor_new(l, &(struct acceptor_handlers){arrives, NULL});
+    struct acceptor *a = l == NULL ? NULL : acceptor_new(l, &handlers);
     enum outcome outcome = REFUSED;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     must(bind(fd, (struct sockaddr *)&address, size) == 0 && listen(fd, 4) == 0);
