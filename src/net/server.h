@@ -144,7 +144,7 @@ enum pp_result server_reply(struct server_request *r, const struct server_reply 
 
 /* A refusal in the midst of a body: the answer is written at once, the rest of the body is read and dropped for a
  * moment, then the connection is closed. Also ends a head or body that took too long. */
-void server_refuse(struct server_request *r, enum refusal refusal);
+void server_refuse(struct server_request *r, enum refusal refusal, enum sent sent, const char *request_id);
 
 /* After handlers.read said SERVER_LATER: there is something now. */
 void server_wake(struct server_request *r);

@@ -43,24 +43,29 @@ void connection_expect(struct server_connection *c, enum phase phase, msec withi
     arm(c);
 }
 
-/* The daemon's own answer written past libmicrohttpd, at points where that has nothing of its own to write. Best
- * effort: the connection ends anyway. */
 void connection_write_refusal(int fd, enum refusal refusal)
+{
+    char request_id[24];
+    uint64_t id = 0; /* without randomness the answer still says what is wrong */
+    if (crypto_random(&id, sizeof id) != PP_OK)
+        id = 0;
+    (void)snprintf(request_id, sizeof request_id, "pp-%016" PRIx64, id);
+    connection_write_refusal_as(fd, refusal, SENT_NO, request_id);
+}
+
+void connection_write_refusal_as(int fd, enum refusal refusal, enum sent sent, const char *request_id)
 {
     const struct reply_rule *rule = reply_rule(refusal);
     struct buf body, all;
     char proxy_status[96];
-    uint64_t id = 0; /* without randomness the answer still says what is wrong */
-    if (crypto_random(&id, sizeof id) != PP_OK)
-        id = 0;
     buf_init(&body, 2048);
     buf_init(&all, 4096);
     reply_proxy_status(refusal, proxy_status);
-    if (reply_body(&body, refusal, "", SENT_NO) == PP_OK) {
+    if (reply_body(&body, refusal, "", sent) == PP_OK) {
         buf_printf(&all,
                    "HTTP/1.1 %d Refused\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-                   "X-Request-Id: pp-%016" PRIx64 "\r\nProxy-Status: %s\r\nConnection: close\r\n\r\n",
-                   rule->status, buf_len(&body), id, proxy_status);
+                   "X-Request-Id: %s\r\nProxy-Status: %s\r\nConnection: close\r\n\r\n",
+                   rule->status, buf_len(&body), request_id, proxy_status);
         buf_append_str(&all, buf_str(&body));
         if (!all.failed)
             (void)!send(fd, all.data, buf_len(&all), MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -178,11 +183,11 @@ void connection_ready(struct watch *w, uint32_t events)
     }
 }
 
-void server_refuse(struct server_request *r, enum refusal refusal)
+void server_refuse(struct server_request *r, enum refusal refusal, enum sent sent, const char *request_id)
 {
     struct server_connection *c = r->connection;
     r->answered = true;
-    connection_write_refusal(c->watch.fd, refusal);
+    connection_write_refusal_as(c->watch.fd, refusal, sent, request_id);
     (void)shutdown(c->watch.fd, SHUT_WR);
     connection_expect(c, PHASE_LINGER, SERVER_LINGER);
 }

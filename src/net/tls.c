@@ -342,10 +342,11 @@ enum pp_result tls_handshake(struct upstream_tls *t, struct ssl_st *s, struct pr
     int error = SSL_get_error(s, result);
     if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE)
         return PP_AGAIN;
+    enum pp_result rc = PP_BROKEN;
     if (why->text[0] == '\0')
-        tls_explain_handshake(ERR_peek_error(), system_error, why);
+        rc = tls_explain_handshake(ERR_peek_error(), system_error, why);
     clear_errors();
-    return PP_BROKEN;
+    return rc;
 }
 
 bool tls_resumed(const struct ssl_st *s)

@@ -20,7 +20,8 @@ struct ssl_st;
 enum pp_result tls_new(struct upstream_tls *t, int fd, struct ssl_st **out) PP_MUST_CHECK;
 
 /* One step. PP_AGAIN: call again when the socket is readable or writable. PP_OK: the peer is who it should be: chain,
- * name, dates, pin and protocol were checked, for a resumed session too. PP_BROKEN: *why says in words what failed. */
+ * name, dates, pin and protocol were checked, for a resumed session too. PP_BROKEN: *why says in words what failed.
+ * PP_END: nothing did, but the connection was closed or lost before the handshake was over; *why says which. */
 enum pp_result tls_handshake(struct upstream_tls *t, struct ssl_st *s, struct problem *why) PP_MUST_CHECK;
 bool tls_resumed(const struct ssl_st *s);
 

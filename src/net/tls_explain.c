@@ -147,50 +147,44 @@ int tls_explain_verify(int good, struct x509_store_ctx_st *store)
     return good;
 }
 
-void tls_explain_handshake(unsigned long error, int system_error, struct problem *why)
+enum pp_result tls_explain_handshake(unsigned long error, int system_error, struct problem *why)
 {
     if (error == 0) {
         errno = system_error;
         if (system_error == 0)
-            problem_set(why, PP_BROKEN, "the server closed the connection during the TLS handshake");
-        else
-            problem_set(why, PP_BROKEN, "the connection was lost during the TLS handshake: %m");
-        return;
+            return problem_set(why, PP_END, "the server closed the connection during the TLS handshake");
+        return problem_set(why, PP_END, "the connection was lost during the TLS handshake: %m");
     }
     switch (ERR_GET_REASON(error)) {
     case ERR_R_MALLOC_FAILURE:
-        problem_set(why, PP_BROKEN, "out of memory here during the TLS handshake");
-        return;
+        return problem_set(why, PP_BROKEN, "out of memory here during the TLS handshake");
     case SSL_R_UNEXPECTED_EOF_WHILE_READING:
-        problem_set(why, PP_BROKEN, "the server closed the connection during the TLS handshake");
-        return;
+        return problem_set(why, PP_END, "the server closed the connection during the TLS handshake");
     case SSL_R_UNSUPPORTED_PROTOCOL:
     case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION:
     case SSL_R_WRONG_SSL_VERSION:
-        problem_set(why, PP_BROKEN,
-                    "the server speaks no TLS version that is allowed here: expected at least tls.min_version");
-        return;
+        return problem_set(why, PP_BROKEN,
+                           "the server speaks no TLS version that is allowed here: expected at least tls.min_version");
     case SSL_R_WRONG_VERSION_NUMBER:
     case SSL_R_HTTP_REQUEST:
-        problem_set(why, PP_BROKEN, "what answers there does not speak TLS: is the port of base_url right?");
-        return;
+        return problem_set(why, PP_BROKEN, "what answers there does not speak TLS: is the port of base_url right?");
     case SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE:
     case SSL_R_NO_SHARED_CIPHER:
-        problem_set(why, PP_BROKEN,
-                    "the server found nothing in common in the TLS handshake: this side offers TLS 1.3, and TLS 1.2 "
-                    "with AEAD ciphers over ECDHE");
-        return;
+        return problem_set(
+            why, PP_BROKEN,
+            "the server found nothing in common in the TLS handshake: this side offers TLS 1.3, and TLS 1.2 "
+            "with AEAD ciphers over ECDHE");
     case SSL_R_BAD_EXTENSION:
-        problem_set(why, PP_BROKEN,
-                    "the server answered the TLS handshake with something that was not offered, such as an ALPN "
-                    "protocol other than http/1.1");
-        return;
+        return problem_set(why, PP_BROKEN,
+                           "the server answered the TLS handshake with something that was not offered, such as an ALPN "
+                           "protocol other than http/1.1");
     case SSL_R_TLSV1_UNRECOGNIZED_NAME:
-        problem_set(why, PP_BROKEN, "the server does not know the host name of base_url (TLS alert unrecognized_name)");
-        return;
+        return problem_set(why, PP_BROKEN,
+                           "the server does not know the host name of base_url (TLS alert unrecognized_name)");
     default: {
         const char *reason = ERR_reason_error_string(error);
-        problem_set(why, PP_BROKEN, "the TLS handshake failed: %s", reason != NULL ? reason : "for no stated reason");
+        return problem_set(why, PP_BROKEN, "the TLS handshake failed: %s",
+                           reason != NULL ? reason : "for no stated reason");
     }
     }
 }

@@ -51,7 +51,8 @@ enum upstream_failure { /* why no connection came, or why one broke */
                         UPSTREAM_FAILURE_NONE,
                         UPSTREAM_FAILURE_DNS,
                         UPSTREAM_FAILURE_CONNECT, /* refused, unreachable, reset, egress proxy said no */
-                        UPSTREAM_FAILURE_TLS,     /* handshake or verification */
+                        UPSTREAM_FAILURE_TLS,     /* something in the handshake was wrong, or verification failed */
+                        UPSTREAM_FAILURE_TLS_CUT, /* the connection was closed or lost within the handshake */
                         UPSTREAM_FAILURE_TIMEOUT,
                         UPSTREAM_FAILURE_LOCAL /* out of descriptors or memory here */
 };

@@ -74,12 +74,13 @@ static void handshake_step(struct upstream_connection *c)
     if (rc == PP_AGAIN)
         return;
     if (rc != PP_OK) {
-        open_failed(c, UPSTREAM_FAILURE_TLS, why.text);
+        open_failed(c, rc == PP_END ? UPSTREAM_FAILURE_TLS_CUT : UPSTREAM_FAILURE_TLS, why.text);
         return;
     }
     c->resumed = tls_resumed(c->tls);
     if (tls_has_pending(c->tls) && !connection_is_quiet(c)) { /* takes in tickets, for the next connection */
-        open_failed(c, UPSTREAM_FAILURE_TLS, "the server closed or spoke out of turn right after the TLS handshake");
+        open_failed(c, UPSTREAM_FAILURE_TLS_CUT,
+                    "the server closed or spoke out of turn right after the TLS handshake");
         return;
     }
     open_done(c);

@@ -187,7 +187,8 @@ void answer_refuse(struct exchange *ex, enum refusal refusal, const char *detail
     bool of_body = refusal == REFUSAL_BODY_TOO_LARGE || refusal == REFUSAL_TIMEOUT || refusal == REFUSAL_FRAMING ||
                    (refusal == REFUSAL_OVERLOADED && ex->counted_receiving);
     if (ex->admitted && !ex->body_complete && of_body) {
-        server_refuse(ex->request, refusal); /* in the midst of the body: it does not wait for its end */
+        /* in the midst of the body: it does not wait for its end */
+        server_refuse(ex->request, refusal, exchange_sent(ex), ex->request_id);
         return;
     }
     buf_init(&body, 4096);

@@ -60,7 +60,8 @@ static bool retry(struct exchange *ex, enum retry_reason reason)
         .now = clock_now(),
         .deadline = ex->deadline,
     };
-    if (ex->admission.websocket || !retry_allowed(&ex->environment->budget, &q))
+    bool told = ex->admission.websocket && reason != RETRY_REASON_CONNECT; /* a handshake's answer is handed on */
+    if (told || !retry_allowed(&ex->environment->budget, &q))
         return false;
     msec due = q.now + retry_delay(ex->attempts, crypto_jitter(1024));
     if (timer_set(ex->worker->loop, &ex->timer, due, pause_over) != PP_OK)
@@ -108,6 +109,8 @@ static void deadline_passed(struct timer *t)
     case EXCHANGE_CONNECTING:
     case EXCHANGE_ASKING:
     case EXCHANGE_COLLECTING:
+        if (ex->state == EXCHANGE_ASKING && ex->got_bytes)
+            ex->sent = SENT_YES;
         count_upstream_error(ex, REFUSAL_UPSTREAM_TIMEOUT);
         attempt_drop(ex, false);
         answer_refuse(ex, REFUSAL_UPSTREAM_TIMEOUT, "");
@@ -247,11 +250,9 @@ static void connected(struct upstream_waiter *w, struct upstream_connection *c)
 static void not_connected(struct upstream_waiter *w, enum upstream_failure why, const char *detail)
 {
     static const enum refusal refusals[] = {
-        [UPSTREAM_FAILURE_NONE] = REFUSAL_CONNECT,
-        [UPSTREAM_FAILURE_DNS] = REFUSAL_DNS,
-        [UPSTREAM_FAILURE_CONNECT] = REFUSAL_CONNECT,
-        [UPSTREAM_FAILURE_TLS] = REFUSAL_TLS,
-        [UPSTREAM_FAILURE_TIMEOUT] = REFUSAL_UPSTREAM_TIMEOUT,
+        [UPSTREAM_FAILURE_NONE] = REFUSAL_CONNECT,     [UPSTREAM_FAILURE_DNS] = REFUSAL_DNS,
+        [UPSTREAM_FAILURE_CONNECT] = REFUSAL_CONNECT,  [UPSTREAM_FAILURE_TLS] = REFUSAL_TLS,
+        [UPSTREAM_FAILURE_TLS_CUT] = REFUSAL_TLS,      [UPSTREAM_FAILURE_TIMEOUT] = REFUSAL_UPSTREAM_TIMEOUT,
         [UPSTREAM_FAILURE_LOCAL] = REFUSAL_OVERLOADED,
     };
     struct exchange *ex = of_waiter(w);

@@ -218,7 +218,7 @@ static void on_ready(struct upstream_waiter *w, struct upstream_connection *c)
 
 static void on_failed(struct upstream_waiter *w, enum upstream_failure why, const char *detail)
 {
-    static const char *const names[] = {"", "dns", "connect", "tls", "timeout", "local"};
+    static const char *const names[] = {"", "dns", "connect", "tls", "tls", "timeout", "local"};
     end((struct probe *)((char *)w - offsetof(struct probe, waiter)), names[why], detail, false);
 }
 

@@ -96,7 +96,23 @@ def test_a_body_of_max_body_passes_and_one_byte_more_is_refused(daemon, fake):
         client.send(request("/widget/a", "POST", ["Transfer-Encoding: chunked"]))
         client.try_send(b"%x\r\n%s\r\n" % (len(body), body))
         client.try_send(b"1\r\nx\r\n0\r\n\r\n")
-        assert client.response().status == 413
+        response = client.response()
+        refused(response, 413, "proxy_body_too_large", sent="maybe")  # a part of it was on its way already
+    running.wait_log('"status":413', '"sent":"maybe"', response.field("X-Request-Id"))
+
+
+@pytest.mark.parametrize("rest,status", [(b"no chunk\r\n", 400), (b"", 408)])
+def test_a_refusal_in_the_midst_of_a_streamed_body_tells_what_was_sent(daemon, raw_upstream, rest, status):
+    upstream = raw_upstream(read_bodies=False)
+    running = daemon(upstream, body_timeout="1s")
+    with running.client() as client:
+        client.send(request("/widget/a", "POST", ["Transfer-Encoding: chunked"]))
+        client.send(b"%x\r\n%s\r\n" % (200_000, b"x" * 200_000))
+        upstream.request()  # its beginning has left this host
+        client.send(rest)
+        response = client.response()
+        refused(response, status, sent="maybe")
+    running.wait_log(f'"status":{status}', '"sent":"maybe"', response.field("X-Request-Id"))
 
 
 def test_an_echo_of_both_framings(daemon, fake):

@@ -420,6 +420,26 @@ def test_other_answers_come_back_as_they_are(daemon, raw_upstream, status):
     assert upstream.none_came(), "a handshake was repeated"
 
 
+@pytest.mark.parametrize("how", ["orderly", "truncate", "reset"])
+def test_a_handshake_without_any_answer_is_sent_once_more(daemon, raw_upstream, how):
+    """Connections kept for later may die just as they are taken; an app that watches a payment should not see it."""
+    running = daemon(upstream := raw_upstream(tls=False))
+    with running.client() as client:
+        client.send(upgrade())
+        first = upstream.request()
+        first.end(how)
+        second = upstream.request()
+        assert (second.line, second.fields) == (first.line, first.fields)
+        second.answer(switching())
+        assert client.response().status == 101
+    with running.client() as client:
+        client.send(upgrade())
+        for _ in range(2):
+            upstream.request().end(how)
+        refused(client.response(), 502, "proxy_protocol_error", sent="maybe")
+    assert upstream.none_came()
+
+
 def test_a_refused_token_is_followed_by_the_next(daemon, fakeproof, vault):
     old, new = vault.token("old"), vault.token("new")
     fake = fakeproof([old])

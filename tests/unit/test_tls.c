@@ -372,7 +372,7 @@ START_TEST(a_server_without_tls)
         ck_assert_int_eq(send(other, "HTTP/1.1 400 Bad Request\r\n\r\n", 28, 0), 28);
     else
         (void)close(other);
-    ck_assert_int_eq(shake(t, s, fd, &why), PP_BROKEN);
+    ck_assert_int_eq(shake(t, s, fd, &why), _i == 0 ? PP_BROKEN : PP_END);
     ck_assert_msg(strstr(why.text, _i == 0 ? "does not speak TLS" : "during the TLS handshake") != NULL, "%s",
                   why.text);
     tls_free(&s, false);
