@@ -126,29 +126,6 @@ static bool has_trait(enum header_id id, unsigned trait)
     return (size_t)id < sizeof traits_of && (traits_of[id] & trait) != 0;
 }
 
-bool header_id_is_hop_by_hop(enum header_id id)
-{
-    return has_trait(id, HOP_BY_HOP);
-}
-
-bool header_id_is_controlled(enum header_id id)
-{
-    return has_trait(id, CONTROLLED);
-}
-
-bool header_is_hop_by_hop(struct str name)
-{
-    bool exact;
-    enum header_id id = header_identify(name, &exact);
-    return exact && header_id_is_hop_by_hop(id);
-}
-
-bool header_is_controlled(struct str name)
-{
-    bool exact;
-    return header_id_is_controlled(header_identify(name, &exact));
-}
-
 bool headers_add(struct header_list *list, struct str name, struct str value)
 {
     if (list->count == LIMIT_HEADERS)

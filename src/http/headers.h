@@ -75,27 +75,18 @@ enum header_id {
  * or two comparisons of a byte. */
 enum header_id header_identify(struct str name, bool *exact);
 
-/* Connection, Keep-Alive, Proxy-Connection, Proxy-Authenticate, Proxy-Authorization, Proxy-Authentication-Info, TE,
- * Trailer, Transfer-Encoding, Upgrade, HTTP2-Settings (RFC 9110 7.6.1): never forwarded, either direction. */
-bool header_is_hop_by_hop(struct str name);
-
-/* True when a client's line of this name must not travel upstream because the daemon alone writes it: Authorization,
- * Host, Content-Length, Origin, Via, Expect, Forwarded, X-Forwarded-* and every hop-by-hop name. Cookie is not one.
- * Compared after mapping `_` to `-`, so that no look-alike slips through to a server that folds the two. */
-bool header_is_controlled(struct str name);
-
 /* True when two names are one after ignoring case and mapping `_` to `-`. */
 bool header_names_alike(struct str a, struct str b);
 
-/* Both questions about a name identified already; hop-by-hop needs `exact`, controlled does not care. */
-bool header_id_is_hop_by_hop(enum header_id id);
-bool header_id_is_controlled(enum header_id id);
-
-/* One pass over a request's or response's lines: dropped[i] is set for each hop-by-hop line and each line named in
- * Connection. Afterwards what is not dropped is end-to-end. */
+/* One pass over a request's or response's lines: dropped[i] is set for each hop-by-hop line (Connection, Keep-Alive,
+ * Proxy-Connection, Proxy-Authenticate, Proxy-Authorization, Proxy-Authentication-Info, TE, Trailer, Transfer-Encoding,
+ * Upgrade, HTTP2-Settings; RFC 9110 7.6.1) and each line named in Connection. What is not dropped is end-to-end. */
 void headers_mark_hop_by_hop(const struct header_list *list, bool dropped[static LIMIT_HEADERS]);
 
-/* The same for a client's lines on their way upstream: dropped[i] is set for each controlled line as well. */
+/* The same for a client's lines on their way upstream: dropped[i] is set as well for each line that the daemon alone
+ * writes: Authorization, Host, Content-Length, Origin, Via, Expect, Forwarded, X-Forwarded-* and every hop-by-hop name
+ * (Cookie is not one). Compared after mapping `_` to `-`, so that no look-alike slips through to a server that folds
+ * the two. */
 void headers_mark_not_forwarded(const struct header_list *list, bool dropped[static LIMIT_HEADERS]);
 
 /* Content-Length (RFC 9110 8.6): digits only, no sign, no blank, no list, fits 63 bits. False otherwise. */

@@ -24,7 +24,8 @@ static bool plain_value(struct str s)
     return true;
 }
 
-static void check_name(struct str name)
+/* Judged the slow way: may a line of that name travel at all, and upstream? */
+static void judge_name(struct str name, bool *hop, bool *controlled)
 {
     static const char *const hop_by_hop[] = {"connection",
                                              "keep-alive",
@@ -39,17 +40,14 @@ static void check_name(struct str name)
                                              "http2-settings"};
     static const char *const ours[] = {"authorization", "host",   "content-length", "origin",
                                        "via",           "expect", "forwarded",      "x-forwarded"};
-    bool hop = false, controlled = false;
+    *hop = *controlled = false;
     for (size_t i = 0; i < sizeof hop_by_hop / sizeof hop_by_hop[0]; i++) {
-        hop |= str_equal_nocase(name, str_of(hop_by_hop[i]));
-        controlled |= header_names_alike(name, str_of(hop_by_hop[i]));
+        *hop |= str_equal_nocase(name, str_of(hop_by_hop[i]));
+        *controlled |= header_names_alike(name, str_of(hop_by_hop[i]));
     }
     for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
-        controlled |= header_names_alike(name, str_of(ours[i]));
-    controlled |= name.n >= 12 && header_names_alike((struct str){name.p, 12}, STR("x-forwarded-"));
-    FUZZ_ASSERT(header_is_hop_by_hop(name) == hop);
-    FUZZ_ASSERT(header_is_controlled(name) == controlled);
-    FUZZ_ASSERT(http_token_valid(name) == plain_token(name));
+        *controlled |= header_names_alike(name, str_of(ours[i]));
+    *controlled |= name.n >= 12 && header_names_alike((struct str){name.p, 12}, STR("x-forwarded-"));
 }
 
 static void check_length(struct str value)
@@ -75,12 +73,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     headers_mark_not_forwarded(&list, withheld);
     for (size_t i = 0; i < list.count; i++) {
         struct str name = list.items[i].name, value = list.items[i].value;
-        check_name(name);
+        bool hop, controlled;
+        judge_name(name, &hop, &controlled);
+        FUZZ_ASSERT(http_token_valid(name) == plain_token(name));
         check_length(value);
         FUZZ_ASSERT(header_value_valid(value) == plain_value(value));
         bool nominated = name.n > 0 && headers_list_has(&list, STR("Connection"), name);
-        FUZZ_ASSERT(dropped[i] == (header_is_hop_by_hop(name) || nominated));
-        FUZZ_ASSERT(withheld[i] == (header_is_controlled(name) || nominated));
+        FUZZ_ASSERT(dropped[i] == (hop || nominated));
+        FUZZ_ASSERT(withheld[i] == (controlled || nominated));
         size_t nth = 0;
         while (headers_find(&list, name, nth) != &list.items[i])
             nth++;
