@@ -1,4 +1,4 @@
-/* Lengths of time in words for people: "340 ms", "12 s", "5 min", "3 h 20 min", "2 d 4 h". Pure. */
+/* Lengths of time in words for people: "340 ms", "12 s", "5 min", "3 h 20 min", "2 d". Pure. */
 #ifndef PP_BASE_SPAN_H
 #define PP_BASE_SPAN_H
 

@@ -1,43 +1,7 @@
-/* The rules of rotation: verdicts, order of use, back-off, grace. */
-#include "token/store.h"
+/* The rules of rotation: what is known of a token, what is held, which one a request tries. */
+#include "token/store_private.h"
 
 #include <stdlib.h>
-
-#define BACKOFF_FIRST ((msec)1000)
-#define BACKOFF_MOST  ((msec)60000)
-#define NEVER         ((msec)-1) /* it has not happened */
-
-struct entry {
-    struct token *token;
-    bool in_file;
-    bool expired;
-    msec vanished; /* when it left the file */
-    struct token_knowledge knowledge;
-    msec taken; /* all were refused and a try beyond the first two was handed out: when */
-    bool probing;
-    msec probed;      /* end of the last probe */
-    unsigned lost;    /* probes in a row that said nothing */
-    unsigned jitter;  /* of the present wait */
-    bool probe_spoke; /* the probe in flight has been answered with a fact */
-};
-
-struct token_store {
-    struct token_store_policy policy;
-    struct entry entries[LIMIT_TOKENS_HELD]; /* newest first: the file's order, then vanished ones, the latest first */
-    size_t count;
-};
-
-const char *token_verdict_name(enum token_verdict verdict)
-{
-    static const char *const names[] = {"untested", "accepted", "refused", "expired"};
-    return names[verdict];
-}
-
-const char *token_role_name(enum token_role role)
-{
-    static const char *const names[] = {"current", "next", "previous", "retiring"};
-    return names[role];
-}
 
 enum token_answer token_answer_of(int status)
 {
@@ -79,43 +43,35 @@ void token_store_set_policy(struct token_store *s, const struct token_store_poli
 
 /* --- what is known --- */
 
-static enum token_verdict knowledge_verdict(const struct token_knowledge *k)
+struct entry *store_find(const struct token_store *s, const struct token *t)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (s->entries[i].token == t)
+            return (struct entry *)(uintptr_t)&s->entries[i];
+    return NULL;
+}
+
+enum token_verdict store_judge(const struct token_knowledge *k)
 {
     if (k->refused > k->accepted)
         return TOKEN_REFUSED;
     return k->accepted != NEVER ? TOKEN_ACCEPTED : TOKEN_UNTESTED;
 }
 
-static enum token_verdict entry_answer(const struct entry *e)
+enum token_verdict store_answer(const struct entry *e)
 {
-    return knowledge_verdict(&e->knowledge);
+    return store_judge(&e->knowledge);
 }
 
-static enum token_verdict entry_verdict(const struct entry *e)
+enum token_verdict store_verdict(const struct entry *e)
 {
-    return e->expired ? TOKEN_EXPIRED : entry_answer(e);
-}
-
-static struct entry *find_entry(struct token_store *s, const struct token *t)
-{
-    for (size_t i = 0; i < s->count; i++)
-        if (s->entries[i].token == t)
-            return &s->entries[i];
-    return NULL;
-}
-
-static const struct entry *find_entry_const(const struct token_store *s, const struct token *t)
-{
-    for (size_t i = 0; i < s->count; i++)
-        if (s->entries[i].token == t)
-            return &s->entries[i];
-    return NULL;
+    return e->expired ? TOKEN_EXPIRED : store_answer(e);
 }
 
 bool token_store_any_accepted(const struct token_store *s)
 {
     for (size_t i = 0; i < s->count; i++)
-        if (entry_answer(&s->entries[i]) == TOKEN_ACCEPTED)
+        if (store_answer(&s->entries[i]) == TOKEN_ACCEPTED)
             return true;
     return false;
 }
@@ -125,24 +81,14 @@ bool token_store_usable(const struct token_store *s)
     return s->count > 0;
 }
 
-static msec later(msec a, msec b)
-{
-    return a > b ? a : b;
-}
-
-static msec earlier(msec a, msec b)
-{
-    return a < b ? a : b;
-}
-
 /* Takes the later fact of each kind. True if that changed the verdict, `since` is then `when`. */
 static bool fold(struct token_knowledge *k, const struct token_knowledge *facts, msec when)
 {
-    enum token_verdict before = knowledge_verdict(k);
+    enum token_verdict before = store_judge(k);
     k->accepted = later(k->accepted, facts->accepted);
     k->refused = later(k->refused, facts->refused);
     k->tried = later(k->tried, facts->tried);
-    if (knowledge_verdict(k) == before)
+    if (store_judge(k) == before)
         return false;
     k->since = when;
     return true;
@@ -150,7 +96,7 @@ static bool fold(struct token_knowledge *k, const struct token_knowledge *facts,
 
 bool token_store_learn(struct token_store *s, const struct token *t, const struct token_fact *fact)
 {
-    struct entry *e = find_entry(s, t);
+    struct entry *e = store_find(s, t);
     if (e == NULL || fact->answer == TOKEN_ANSWER_NOTHING)
         return false;
     e->probe_spoke = true;
@@ -164,26 +110,12 @@ bool token_store_learn(struct token_store *s, const struct token *t, const struc
     return fold(&e->knowledge, &facts, fact->arrived);
 }
 
-bool token_store_knowledge(const struct token_store *s, const struct token *t, struct token_knowledge *out)
-{
-    const struct entry *e = find_entry_const(s, t);
-    if (e != NULL)
-        *out = e->knowledge;
-    return e != NULL;
-}
-
-static unsigned merge(struct entry *e, const struct token_knowledge *theirs)
+unsigned store_merge(struct entry *e, const struct token_knowledge *theirs)
 {
     unsigned news = fold(&e->knowledge, theirs, theirs->since) ? TOKEN_NEWS_CHANGED : TOKEN_NEWS_NONE;
-    if (entry_answer(e) != knowledge_verdict(theirs))
+    if (store_answer(e) != store_judge(theirs))
         news |= TOKEN_NEWS_BEHIND;
     return news;
-}
-
-unsigned token_store_merge(struct token_store *s, const struct token *t, const struct token_knowledge *theirs)
-{
-    struct entry *e = find_entry(s, t);
-    return e == NULL ? TOKEN_NEWS_NONE : merge(e, theirs);
 }
 
 /* --- what is held --- */
@@ -191,7 +123,7 @@ unsigned token_store_merge(struct token_store *s, const struct token *t, const s
 /* What a full house gives up first: the smaller, the sooner. */
 static int usefulness(const struct entry *e)
 {
-    switch (entry_verdict(e)) {
+    switch (store_verdict(e)) {
     case TOKEN_ACCEPTED:
         return 2;
     case TOKEN_UNTESTED:
@@ -284,7 +216,7 @@ enum pp_result token_store_replace(struct token_store *s, struct token *const *t
     return PP_OK;
 }
 
-static msec grace_ends(const struct token_store *s, const struct entry *e)
+msec store_grace_ends(const struct token_store *s, const struct entry *e)
 {
     if (e->in_file || s->policy.grace > MSEC_NEVER - e->vanished)
         return MSEC_NEVER;
@@ -296,7 +228,7 @@ bool token_store_expire(struct token_store *s, msec now, int64_t wall)
     bool changed = false;
     for (size_t i = 0; i < s->count;) {
         struct entry *e = &s->entries[i];
-        if (grace_ends(s, e) <= now) {
+        if (store_grace_ends(s, e) <= now) {
             drop(s, i);
             changed = true;
             continue;
@@ -315,19 +247,19 @@ bool token_store_expire(struct token_store *s, msec now, int64_t wall)
 /* Smaller goes first; equal ranks go by position. */
 static int entry_rank(const struct entry *e)
 {
-    switch (entry_verdict(e)) {
+    switch (store_verdict(e)) {
     case TOKEN_ACCEPTED:
         return 0;
     case TOKEN_UNTESTED:
         return 1;
     case TOKEN_EXPIRED:
-        return entry_answer(e) == TOKEN_REFUSED ? 3 : 2;
+        return store_answer(e) == TOKEN_REFUSED ? 3 : 2;
     default:
         return 3;
     }
 }
 
-static int use_rank(const struct token_store *s, const struct entry *e)
+int store_rank(const struct token_store *s, const struct entry *e)
 {
     int rank = entry_rank(e);
     /* Nobody else would ever try it. */
@@ -350,15 +282,15 @@ static msec backoff_most(const struct token_store *s)
 }
 
 /* As long again as it has been refused: tries of a token that stays refused come after 1, 2, 4 ... s. */
-static msec backoff(const struct token_store *s, const struct entry *e)
+msec store_backoff(const struct token_store *s, const struct entry *e)
 {
     const struct token_knowledge *k = &e->knowledge;
     return earlier(later(k->tried - k->since, BACKOFF_FIRST), backoff_most(s));
 }
 
-static msec next_try(const struct token_store *s, const struct entry *e)
+msec store_next_try(const struct token_store *s, const struct entry *e)
 {
-    return later(e->knowledge.tried, e->taken) + backoff(s, e);
+    return later(e->knowledge.tried, e->taken) + store_backoff(s, e);
 }
 
 static const struct entry *accepted_last(const struct token_store *s)
@@ -386,7 +318,7 @@ struct token *token_store_next(struct token_store *s, struct token_plan *plan, m
         return NULL;
     for (size_t i = 0; i < s->count; i++) {
         struct entry *e = &s->entries[i];
-        int rank = use_rank(s, e);
+        int rank = store_rank(s, e);
         if (!was_tried(plan, e->token) && (best == NULL || rank < best_rank)) {
             best = e;
             best_rank = rank;
@@ -406,166 +338,10 @@ struct token *token_store_next(struct token_store *s, struct token_plan *plan, m
     }
     for (size_t i = 0; i < s->count; i++) {
         struct entry *e = &s->entries[i];
-        if (was_tried(plan, e->token) || next_try(s, e) > now)
+        if (was_tried(plan, e->token) || store_next_try(s, e) > now)
             continue;
         e->taken = now; /* other requests under way must not take it too */
         return hand_out(plan, e);
     }
     return NULL;
-}
-
-/* --- between replicas --- */
-
-void token_store_snapshot(const struct token_store *s, struct token_snapshot *out)
-{
-    out->policy = s->policy;
-    out->count = s->count;
-    for (size_t i = 0; i < s->count; i++) {
-        const struct entry *e = &s->entries[i];
-        out->items[i] = (struct token_snapshot_item){.token = token_ref(e->token),
-                                                     .in_file = e->in_file,
-                                                     .expired = e->expired,
-                                                     .vanished = e->vanished,
-                                                     .knowledge = e->knowledge};
-    }
-}
-
-void token_snapshot_copy(const struct token_snapshot *from, struct token_snapshot *to)
-{
-    *to = *from;
-    for (size_t i = 0; i < to->count; i++)
-        (void)token_ref(to->items[i].token);
-}
-
-void token_snapshot_clear(struct token_snapshot *snapshot)
-{
-    for (size_t i = 0; i < snapshot->count; i++)
-        token_unref(&snapshot->items[i].token);
-    snapshot->count = 0;
-}
-
-void token_store_adopt(struct token_store *s, const struct token_snapshot *snapshot, uint32_t *behind)
-{
-    struct token_store old = *s;
-    *behind = 0;
-    s->policy = snapshot->policy;
-    s->count = snapshot->count;
-    for (size_t i = 0; i < snapshot->count; i++) {
-        const struct token_snapshot_item *item = &snapshot->items[i];
-        struct entry *e = &s->entries[i];
-        const struct entry *known = find_entry_const(&old, item->token);
-        if (known != NULL)
-            *e = *known;
-        else
-            *e = (struct entry){.knowledge = item->knowledge, .taken = NEVER, .probed = NEVER};
-        e->token = token_ref(item->token);
-        e->in_file = item->in_file;
-        e->expired = item->expired;
-        e->vanished = item->vanished;
-        if ((merge(e, &item->knowledge) & TOKEN_NEWS_BEHIND) != 0)
-            *behind |= UINT32_C(1) << i;
-    }
-    for (size_t i = 0; i < old.count; i++)
-        token_unref(&old.entries[i].token);
-}
-
-/* --- probes --- */
-
-static msec probe_time(const struct token_store *s, const struct entry *e)
-{
-    if (s->policy.probe_interval == 0 || e->probing)
-        return MSEC_NEVER;
-    if (e->probed == NEVER)
-        return 0;
-    msec from = e->probed, wait = s->policy.probe_interval;
-    if (e->lost > 0) { /* the last probe said nothing */
-        unsigned doublings = e->lost - 1 < 6 ? e->lost - 1 : 6;
-        wait = earlier(wait, earlier(BACKOFF_FIRST << doublings, BACKOFF_MOST));
-    }
-    if (entry_answer(e) == TOKEN_REFUSED) {
-        from = later(from, e->knowledge.tried);
-        wait = e->lost > 0 ? later(wait, backoff(s, e)) : backoff(s, e);
-    }
-    return from + wait + wait * (msec)e->jitter / 10240;
-}
-
-struct token *token_store_probe_due(struct token_store *s, msec now)
-{
-    for (size_t i = 0; i < s->count; i++) {
-        struct entry *e = &s->entries[i];
-        if (probe_time(s, e) <= now) {
-            e->probing = true;
-            e->probe_spoke = false;
-            return e->token;
-        }
-    }
-    return NULL;
-}
-
-void token_store_probed(struct token_store *s, const struct token *t, msec now, unsigned jitter)
-{
-    struct entry *e = find_entry(s, t);
-    if (e == NULL)
-        return;
-    e->probing = false;
-    e->probed = now;
-    e->jitter = jitter & 1023;
-    e->lost = e->probe_spoke ? 0 : e->lost + 1;
-}
-
-msec token_store_next_event(const struct token_store *s, msec now, int64_t wall)
-{
-    msec next = MSEC_NEVER;
-    for (size_t i = 0; i < s->count; i++) {
-        const struct entry *e = &s->entries[i];
-        int64_t expires = token_expires(e->token);
-        next = earlier(next, earlier(probe_time(s, e), grace_ends(s, e)));
-        if (expires != 0 && !e->expired)
-            next = earlier(next, expires > wall ? now + (expires - wall) : now);
-    }
-    return later(next, now);
-}
-
-/* --- what is held, for people --- */
-
-static const struct entry *current_entry(const struct token_store *s)
-{
-    const struct entry *best = NULL;
-    for (size_t i = 0; i < s->count; i++)
-        if (best == NULL || use_rank(s, &s->entries[i]) < use_rank(s, best))
-            best = &s->entries[i];
-    return best;
-}
-
-size_t token_store_list(const struct token_store *s, struct token_info out[static LIMIT_TOKENS_HELD])
-{
-    const struct entry *current = current_entry(s);
-    for (size_t i = 0; i < s->count; i++) {
-        const struct entry *e = &s->entries[i];
-        enum token_role role = e < current ? TOKEN_NEXT : TOKEN_PREVIOUS;
-        if (e == current)
-            role = TOKEN_CURRENT;
-        else if (!e->in_file)
-            role = TOKEN_RETIRING;
-        bool refused = entry_answer(e) == TOKEN_REFUSED;
-        out[i] = (struct token_info){.token = e->token,
-                                     .role = role,
-                                     .verdict = entry_verdict(e),
-                                     .accepted = entry_answer(e) == TOKEN_ACCEPTED,
-                                     .in_file = e->in_file,
-                                     .since = e->knowledge.since,
-                                     .tried = e->knowledge.tried,
-                                     .next_try = refused ? next_try(s, e) : NEVER,
-                                     .vanished = e->vanished,
-                                     .grace_ends = grace_ends(s, e)};
-    }
-    return s->count;
-}
-
-msec token_store_retired_since(const struct token_store *s, const struct token *t)
-{
-    const struct entry *e = find_entry_const(s, t);
-    if (e == NULL)
-        return 0;
-    return e->in_file || e == current_entry(s) ? MSEC_NEVER : e->vanished;
 }

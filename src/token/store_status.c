@@ -1,20 +1,71 @@
-/* The sentence that says whether the old token can go. */
-#include "token/store.h"
+/* What the store holds, for people: names, the list, and the sentence that says whether the old token can go. */
+#include "token/store_private.h"
+
+#include "base/span.h"
 
 #define UNUSED_LONG_ENOUGH ((int64_t)60000) /* ms: longer than any request takes by default */
 
-/* "45 s", "12 min", "3 h", "2 d". */
+const char *token_verdict_name(enum token_verdict verdict)
+{
+    static const char *const names[] = {"untested", "accepted", "refused", "expired"};
+    return names[verdict];
+}
+
+const char *token_role_name(enum token_role role)
+{
+    static const char *const names[] = {"current", "next", "previous", "retiring"};
+    return names[role];
+}
+
+static const struct entry *current_entry(const struct token_store *s)
+{
+    const struct entry *best = NULL;
+    for (size_t i = 0; i < s->count; i++)
+        if (best == NULL || store_rank(s, &s->entries[i]) < store_rank(s, best))
+            best = &s->entries[i];
+    return best;
+}
+
+size_t token_store_list(const struct token_store *s, struct token_info out[static LIMIT_TOKENS_HELD])
+{
+    const struct entry *current = current_entry(s);
+    for (size_t i = 0; i < s->count; i++) {
+        const struct entry *e = &s->entries[i];
+        enum token_role role = e < current ? TOKEN_NEXT : TOKEN_PREVIOUS;
+        if (e == current)
+            role = TOKEN_CURRENT;
+        else if (!e->in_file)
+            role = TOKEN_RETIRING;
+        bool refused = store_answer(e) == TOKEN_REFUSED;
+        out[i] = (struct token_info){.token = e->token,
+                                     .role = role,
+                                     .verdict = store_verdict(e),
+                                     .accepted = store_answer(e) == TOKEN_ACCEPTED,
+                                     .in_file = e->in_file,
+                                     .since = e->knowledge.since,
+                                     .tried = e->knowledge.tried,
+                                     .next_try = refused ? store_next_try(s, e) : NEVER,
+                                     .vanished = e->vanished,
+                                     .grace_ends = store_grace_ends(s, e)};
+    }
+    return s->count;
+}
+
+msec token_store_retired_since(const struct token_store *s, const struct token *t)
+{
+    const struct entry *e = store_find(s, t);
+    if (e == NULL)
+        return 0;
+    return e->in_file || e == current_entry(s) ? MSEC_NEVER : e->vanished;
+}
+
+/* --- the sentence --- */
+
+/* "45 s", "12 min", "3 h 20 min". */
 static void append_duration(struct buf *out, int64_t ms)
 {
-    int64_t s = ms < 0 ? 0 : ms / 1000;
-    if (s < 120)
-        buf_printf(out, "%lld s", (long long)s);
-    else if (s < 120 * 60)
-        buf_printf(out, "%lld min", (long long)(s / 60));
-    else if (s < 48 * 3600)
-        buf_printf(out, "%lld h", (long long)(s / 3600));
-    else
-        buf_printf(out, "%lld d", (long long)(s / 86400));
+    char text[SPAN_SIZE];
+    buf_append_str(out, str_of(span_text(ms < 1000 ? 1000 : ms, text)));
 }
 
 /* The one that would go next: the oldest in the file but the current one. */

@@ -17,7 +17,7 @@ struct token;
 
 /* Counters every worker writes and status reads; relaxed atomics, no lock. */
 struct token_use {
-    atomic_uint_fast64_t requests;  /* upstream attempts that carried it */
+    atomic_uint_fast64_t requests;  /* tries at upstream that carried it; probes are none */
     atomic_uint_fast64_t refusals;  /* of which were answered 401 */
     atomic_int_fast64_t last_used;  /* wall ms; 0 = never */
     atomic_int_fast32_t websockets; /* open tunnels riding it */

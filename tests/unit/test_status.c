@@ -109,7 +109,7 @@ static const struct {
     {stale, "unusable for 10 min, the tokens read before stay in force: production.token: no such file", true, true,
      true},
     {no_tokens_no_file, "no token is held, apps get 503: production.token: no such file", false, true, true},
-    {expiring, "expires in 2 h 0 min and still carries the traffic", true, true, true},
+    {expiring, "expires in 2 h and still carries the traffic", true, true, true},
     {expired, "carries the traffic and is past its expires=", true, true, true},
     {allowlist, "this host's address is not on Proof's allowlist", true, false, true},
     {fault, "answered 502 12 s ago: a fault at Proof", true, false, true},
@@ -331,9 +331,9 @@ END_TEST
 static const struct {
     int64_t ms;
     const char *text;
-} spans[] = {{-5, "0 ms"},           {340, "340 ms"},       {1000, "1 s"},          {119999, "119 s"},
-             {120000, "2 min"},      {7199999, "119 min"},  {7200000, "2 h 0 min"}, {12000000, "3 h 20 min"},
-             {172800000, "2 d 0 h"}, {187200000, "2 d 4 h"}};
+} spans[] = {{-5, "0 ms"},       {340, "340 ms"},       {1000, "1 s"},    {119999, "119 s"},
+             {120000, "2 min"},  {7199999, "119 min"},  {7200000, "2 h"}, {12000000, "3 h 20 min"},
+             {172800000, "2 d"}, {187200000, "2 d 4 h"}};
 
 START_TEST(test_spans)
 {

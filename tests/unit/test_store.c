@@ -371,8 +371,8 @@ START_TEST(sentences)
     expect_sentence("old token %s unused for 12 min, 1 WebSocket rides it: safe to retire, they are asked to reconnect "
                     "after websocket_retire_delay",
                     fa);
-    hold(1, (struct token *[]){b}, NOW - 3600000);
-    expect_sentence("token %s is retired, kept in memory as a fallback for 23 h more", fa);
+    hold(1, (struct token *[]){b}, NOW - 1800000);
+    expect_sentence("token %s is retired, kept in memory as a fallback for 23 h 30 min more", fa);
     hold(1, (struct token *[]){c}, NOW - 3600000);
     expect_sentence("token %s carries the traffic but is no longer in the file: kept for 23 h more, then only those in "
                     "the file are left",
