@@ -23,7 +23,7 @@ _proofproxy() {
             i=$((i + 1))
             config=${COMP_WORDS[i]}
             ;;
-        --max | --admin) i=$((i + 1)) ;;
+        --max | --admin | --expires) i=$((i + 1)) ;;
         -*) ;;
         *)
             if [ -z "$command" ]; then
@@ -48,6 +48,7 @@ _proofproxy() {
         compopt -o nospace 2>/dev/null
         return
         ;;
+    --expires) return ;;
     --max)
         mapfile -t COMPREPLY < <(compgen -W '5s 30s 1m 5m' -- "$current")
         return
@@ -66,18 +67,18 @@ _proofproxy() {
         ;;
     token:) offer='list add retire' ;;
     token:list)
-        offer='--json'
+        offer='--json --admin'
         [ -n "$environment" ] || offer="$offer $(_proofproxy_environments "$config")"
         ;;
     token:add)
-        offer='--force --json'
+        offer='--force --expires'
         [ -n "$environment" ] || offer="$offer $(_proofproxy_environments "$config")"
         ;;
     token:retire)
         if [ -n "$environment" ]; then
-            offer="--json $(_proofproxy_fingerprints "$config" "$environment")"
+            offer="--force $(_proofproxy_fingerprints "$config" "$environment")"
         else
-            offer="--json $(_proofproxy_environments "$config")"
+            offer="--force $(_proofproxy_environments "$config")"
         fi
         ;;
     wait:) offer='--max --admin' ;;

@@ -23,10 +23,24 @@ void cli_error(const struct cli_context *context, const char *format, ...)
     (void)fputc('\n', stderr);
 }
 
-static void print_usage_line(FILE *to, const struct cli_command *command)
+/* The command and the way to give its arguments that begins at `usage`; returns the next way, or NULL. */
+static const char *write_way(const struct cli_command *command, const char *usage, char *out, size_t size)
 {
-    (void)fprintf(to, "usage: proofproxy [-c FILE] %s%s%s\n", command->name, command->usage[0] == '\0' ? "" : " ",
-                  command->usage);
+    size_t n = strcspn(usage, "\n");
+
+    (void)snprintf(out, size, "%s%s%.*s", command->name, n == 0 ? "" : " ", (int)n, usage);
+    return usage[n] == '\0' ? NULL : usage + n + 1;
+}
+
+static void print_usage(FILE *to, const struct cli_command *command)
+{
+    char way[128];
+
+    for (const char *usage = command->usage; usage != NULL;) {
+        const char *before = usage == command->usage ? "usage:" : "      ";
+        usage = write_way(command, usage, way, sizeof way);
+        (void)fprintf(to, "%s proofproxy [-c FILE] %s\n", before, way);
+    }
 }
 
 static void print_help(void)
@@ -35,12 +49,13 @@ static void print_help(void)
                  "Attaches the client token to calls of local apps and forwards them to Proof.\n\n"
                  "Commands (none means run):\n");
     for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
-        char left[64];
-        (void)snprintf(left, sizeof left, "%s%s%s", c->name, c->usage[0] == '\0' ? "" : " ", c->usage);
-        if (strlen(left) <= 28)
-            (void)printf("  %-28s  %s\n", left, c->help);
-        else
-            (void)printf("  %s\n  %-28s  %s\n", left, "", c->help);
+        char way[128];
+        for (const char *usage = c->usage; usage != NULL;) {
+            usage = write_way(c, usage, way, sizeof way);
+            if (usage != NULL || strlen(way) > 28)
+                (void)printf("  %s\n", way);
+        }
+        (void)printf("  %-28s  %s\n", strlen(way) > 28 ? "" : way, c->help);
     }
     (void)printf("\nOptions:\n"
                  "  %-28s  the config file (%s)\n"
@@ -52,7 +67,7 @@ static void print_help(void)
 
 int cli_usage_fault(const struct cli_context *context)
 {
-    print_usage_line(stderr, context->command);
+    print_usage(stderr, context->command);
     return CLI_USAGE;
 }
 
@@ -236,7 +251,7 @@ int cli_main(int argc, char **argv)
     if (context.command == NULL)
         return CLI_USAGE;
     if (shared.help) {
-        print_usage_line(stdout, context.command);
+        print_usage(stdout, context.command);
         (void)printf("%s\n", context.command->help);
         return flush_output(&context, CLI_OK);
     }

@@ -25,7 +25,7 @@ struct cli_command {
     const char *name;
     /* argv[0] is the command's name; -c and -h were already taken out. Returns an enum cli_exit. */
     int (*run)(struct cli_context *context, int argc, char **argv);
-    const char *usage; /* the arguments: "[ENV] [--json]" */
+    const char *usage; /* the arguments: "[ENV] [--json]"; lines where there is more than one way */
     const char *help;  /* one line */
 };
 

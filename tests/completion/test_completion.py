@@ -19,10 +19,10 @@ def commands():
     block = text.split("Commands", 1)[1].split("\nOptions:", 1)[0]
     found = {}
     for line in block.splitlines()[1:]:
-        match = re.match(r"  (\w+)(?: (\w+(?= )))?(.*?)(?:   |$)", line)
+        match = re.match(r"  (\w+)", line)
         if match:
             found.setdefault(match.group(1), "")
-            found[match.group(1)] += " " + line.strip()
+            found[match.group(1)] += line.strip() + "\n"
     return found
 
 
@@ -67,6 +67,17 @@ def test_options_of_commands_are_those_of_the_help(commands):
         if command == "token":  # has a word more before its options
             offered = [word for action in ("list", "add", "retire") for word in complete(command, action, "--")]
         assert {word for word in offered if word.startswith("--")} == said, command
+
+
+@pytest.mark.parametrize("action", ["list", "add", "retire"])
+def test_options_of_token_are_those_of_the_help(commands, action):
+    said = set(re.findall(r"--[a-z]+", re.search(rf"token {action} [^\n]*", commands["token"])[0]))
+    assert {word for word in complete("token", action, "production", "--") if word.startswith("--")} == said
+    zsh = ZSH.read_text()
+    branch = re.search(rf"^ +{action}\)(.*?);;", zsh, re.M | re.S)[1]
+    branch += re.search(r"local json=(.*)", zsh)[1] if "$json" in branch else ""
+    branch = branch if "$admin" in branch else re.sub(r"'--admin.*", "", branch)
+    assert set(re.findall(r"'(--[a-z]+)", branch)) == said
 
 
 @pytest.mark.parametrize("words", [["doctor", ""], ["token", "list", ""], ["token", "add", ""],

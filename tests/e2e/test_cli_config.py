@@ -227,7 +227,7 @@ def test_version_names_the_libraries():
     (["check", "ct_SECRET"], "too many arguments"),
     (["check", "--token=ct_SECRET"], "unknown option --token\n"),
     (["--token=ct_SECRET"], "unknown option --token;"),
-    (["token"], "usage: proofproxy [-c FILE] token list|add|retire"),
+    (["token"], "usage: proofproxy [-c FILE] token list ENV"),
     (["wait", "--max"], "--max needs a value"),
     (["wait", "--max", "9999999999h"], "at most 168h"),
 ])
