@@ -46,17 +46,21 @@ void doctor_daemon(struct doctor_report *r, const char *config_path, const char 
 
 void doctor_token_file(struct doctor_report *r, const struct environment_config *e, struct token_set *out)
 {
-    struct problem problem;
+    struct problem problem, create;
     bool in_config = e->token_source == TOKEN_SOURCE_INLINE;
     enum pp_result rc = in_config ? token_set_inline(e->client_token, e->previous_client_token, out, &problem)
                                   : token_file_read(e->token_path, out, NULL, &problem);
+    (void)problem_set(&create, PP_OK,
+                      "create it: install -m 0640 -o root -g proofproxy /dev/null %s; then proofproxy token add %s, or "
+                      "let your secret manager write it",
+                      e->token_path, e->name);
     if (rc == PP_OK)
         doctor_say(r, FINDING_OK, "token_file", NULL, "%s holds %zu %s, closed to other users",
                    in_config ? "the config file" : e->token_path, out->count, out->count == 1 ? "token" : "tokens");
     else
         doctor_say(r, FINDING_FAILED, "token_file",
                    rc == PP_DENIED      ? "it should belong to root:proofproxy with mode 0640; run doctor as root"
-                   : rc == PP_NOT_FOUND ? "put Proof's token there: proofproxy token add, or your secret manager"
+                   : rc == PP_NOT_FOUND ? create.text
                                         : "correct the file; the running daemon keeps the tokens it has",
                    "%s", problem.text);
 }

@@ -61,10 +61,8 @@ static void print_tokens(json_t *tokens, int64_t now)
 {
     size_t i;
     json_t *token;
-    if (json_array_size(tokens) == 0) {
-        (void)puts("  no token is held");
+    if (json_array_size(tokens) == 0)
         return;
-    }
     (void)printf("  %-13s %-9s %-9s %-14s %9s %7s %10s  %s\n", "TOKEN", "ROLE", "VERDICT", "LAST USED", "REQUESTS",
                  "REFUSED", "WEBSOCKETS", "EXPIRES");
     json_array_foreach(tokens, i, token)
@@ -108,13 +106,12 @@ static void print_environment(json_t *e, int64_t now)
     (void)printf("\n  upstream     %s\n", text_of(json_object_get(e, "upstream"), "text"));
     (void)printf("  token file   %s", text_of(file, "source"));
     if (moment_of(file, "stale_since") > 0) {
-        (void)printf(", UNUSABLE since ");
-        print_ago(now, moment_of(file, "stale_since"), "");
+        char span[SPAN_SIZE];
+        (void)printf(", UNUSABLE for %s", span_text(now - moment_of(file, "stale_since"), span));
     }
     (void)putchar('\n');
     print_tokens(json_object_get(e, "tokens"), now);
-    if (text_of(e, "retire")[0] != '\0')
-        (void)printf("  %s\n", text_of(e, "retire"));
+    (void)printf("  %s\n", text_of(e, "retire")); /* also says so when no token is held */
     (void)printf("  requests     %" PRId64 " since start: %" PRId64 " with 2xx, %" PRId64 " with 4xx, %" PRId64
                  " with 5xx, %" PRId64 " aborted; %" PRId64 " refused here\n",
                  number_of(requests, "total"), number_of(requests, "2xx"), number_of(requests, "4xx"),

@@ -217,9 +217,8 @@ static void environment(struct buf *out, const struct status_snapshot *s, const 
     buf_append_str(out, STR("</dd><dt>Token file</dt><dd>"));
     text(out, c->token_source == TOKEN_SOURCE_INLINE ? "in the config file" : c->token_file);
     if (e->stale_since > 0) {
-        buf_append_str(out, STR(" <span class=\"bad\">unusable since "));
-        ago(out, s->now, e->stale_since);
-        buf_append_str(out, STR("</span>"));
+        char span[SPAN_SIZE];
+        buf_printf(out, " <span class=\"bad\">unusable for %s</span>", span_text(s->now - e->stale_since, span));
     }
     buf_append_str(out, STR("</dd></dl>"));
     tokens(out, s, e);

@@ -73,7 +73,7 @@ static void write_tokens(const struct status_snapshot *s, struct buf *out)
     write_token_gauge(s, out, "proofproxy_token_expiry_timestamp_seconds", "gauge",
                       "When the token ends by its expires=; absent without one.", expiry);
     write_token_gauge(s, out, "proofproxy_token_last_used_timestamp_seconds", "gauge",
-                      "When a request or probe last carried the token; 0 if never.", last_used);
+                      "When a request last carried the token, probes not counted; 0 if never.", last_used);
     metrics_text_family(out, "proofproxy_token_file_stale_seconds", "gauge",
                         "How long the token file has been unusable; 0 while what it holds is in force.");
     for (size_t i = 0; i < s->environment_count; i++) {
