@@ -180,10 +180,7 @@ static enum MHD_Result last_call(struct MHD_Connection *mhd, struct server_reque
         connection_expect(c, PHASE_REPLY, c->timeouts.idle);
         return MHD_queue_response(mhd, r->status, r->pending);
     }
-    MHD_suspend_connection(mhd);
-    r->suspended = true;
-    if (c->client_ended)
-        connection_check_client(c); /* the edge came before there was anything to cancel */
+    park_soon(c); /* suspended here and now, it would be read once more, in vain, before its answer goes out */
     return MHD_YES;
 }
 
@@ -250,18 +247,35 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **request, 
     c->uploading = false;
     connection_expect(c, PHASE_IDLE, c->timeouts.idle);
     c->heard = false;
+    c->told_turn = 0;
     if (why != MHD_REQUEST_TERMINATED_COMPLETED_OK)
         c->server->ready = true; /* the connection ends, but only libmicrohttpd's next run closes it */
+    else if (c->watch.fd >= 0)   /* not upgraded */
+        park_soon(c);
     if (c->server->draining)
         connection_end_reading(c);
 }
 
 /* --- connections --- */
 
+/* Its manual names the access handler as the only safe place. What makes others unsafe is its own loop being in the
+ * midst of a list; on one thread, between two runs, nothing is (so it says of internal_suspend_connection_). */
+void connection_suspend(struct server_connection *c)
+{
+    MHD_suspend_connection(c->mhd);
+}
+
+void connection_resume(struct server_connection *c)
+{
+    MHD_resume_connection(c->mhd);
+    c->server->ready = true;
+}
+
 static void connection_close(struct server *s, struct server_connection *c)
 {
     void *context = c->context;
     enum refusal refused = c->refused;
+    park_forget(c);
     server_unlink(s, c);
     free(c);
     s->handlers.closed(context, refused);
@@ -308,7 +322,7 @@ void server_add(struct server *s, int fd, bool unix_socket, const struct server_
     c->queued = QUEUE_NONE;
     c->readable_turn = loop_turns(s->loop) + 1; /* its first bytes may be there already */
     server_link(s, c);
-    if (loop_watch(s->loop, &c->watch, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, connection_ready) != PP_OK) {
+    if (park_watch(c, fd) != PP_OK) {
         close(fd);
         connection_close(s, c);
         return;
@@ -343,7 +357,7 @@ static ssize_t read_stream(void *cls, uint64_t at, char *into, size_t room)
         return n;
     if (n == SERVER_LATER && !r->cut) {
         connection_expect(c, PHASE_WAIT, 0); /* it is not the client that is waited for */
-        MHD_suspend_connection(c->mhd);
+        connection_suspend(c);
         r->suspended = true;
         if (c->client_ended)
             connection_check_client(c);
@@ -392,8 +406,7 @@ static void answer(struct server_request *r)
     r->answered = true;
     if (r->suspended) {
         r->suspended = false;
-        MHD_resume_connection(r->connection->mhd); /* the last call comes again and queues it */
-        r->connection->server->ready = true;
+        connection_resume(r->connection); /* the last call comes again and queues it */
     }
 }
 
@@ -430,8 +443,7 @@ void server_wake(struct server_request *r)
     if (!r->suspended || r->cut)
         return;
     r->suspended = false;
-    MHD_resume_connection(r->connection->mhd);
-    r->connection->server->ready = true;
+    connection_resume(r->connection);
 }
 
 void server_cut(struct server_request *r)
@@ -443,7 +455,7 @@ void server_cut(struct server_request *r)
     r->connection->server->ready = true;
     if (r->suspended) {
         r->suspended = false;
-        MHD_resume_connection(r->connection->mhd);
+        connection_resume(r->connection);
     }
 }
 
@@ -510,6 +522,7 @@ void server_turn(struct server *s)
         s->ready = false;
         wait = 1;
         (void)MHD_run(s->mhd);
+        park_all(s);
         if (s->ready)
             break; /* resumed within this turn: next turn, so that others get theirs */
     }
@@ -560,6 +573,7 @@ void server_free(struct server *s)
             (void)shutdown(c->watch.fd, SHUT_RDWR);
     }
     if (s->mhd != NULL) {
+        park_none(s);
         (void)MHD_run(s->mhd);
         loop_unwatch(s->loop, &s->mhd_watch);
         MHD_stop_daemon(s->mhd);

@@ -181,6 +181,7 @@ void connection_ready(struct watch *w, uint32_t events)
         connection_check_client(c);
         arm(c);
     }
+    park_heard(c);
 }
 
 void server_refuse(struct server_request *r, enum refusal refusal, enum sent sent, const char *request_id)

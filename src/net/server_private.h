@@ -1,4 +1,5 @@
-/* What net/server.c (libmicrohttpd) and net/server_client.c (clients' connections) share. Nothing else includes it. */
+/* What net/server.c (libmicrohttpd), net/server_client.c (clients' connections) and net/server_park.c (those between
+ * two requests) share. Nothing else includes it. */
 #ifndef PP_NET_SERVER_PRIVATE_H
 #define PP_NET_SERVER_PRIVATE_H
 
@@ -22,8 +23,14 @@ enum phase {
 enum { QUEUE_UPLOAD = PHASE_REPLY + 1, QUEUE_NONE };
 _Static_assert(QUEUE_NONE == SERVER_QUEUES, "one queue for each");
 
+enum park {
+    PARK_NOT,  /* libmicrohttpd reads it */
+    PARK_SOON, /* its request is over: at the end of libmicrohttpd's run it will be parked if it is still at rest */
+    PARK_ED    /* suspended until something comes */
+};
+
 struct server_connection {
-    struct watch watch; /* first member; edge-triggered: arrival of bytes, and the client's going */
+    struct watch watch; /* first member: arrival of bytes, and the client's going */
     struct timer timer; /* fires at or before `deadline`; moved only when it must come earlier */
     msec deadline;
     enum phase phase;
@@ -33,7 +40,9 @@ struct server_connection {
     bool leaving;           /* it made room for another, and is about to be closed */
     bool uploading;         /* the request at hand: its body is handed on while it comes */
     bool heard;             /* a byte of the request at hand arrived */
+    bool edge_triggered;    /* the watch, while something lies there that is not taken yet; else level-triggered */
     uint64_t readable_turn; /* the loop's turn in which bytes arrived last */
+    uint64_t told_turn;     /* in which the watch was ready last */
     enum refusal refused;
     struct server *server;
     struct MHD_Connection *mhd;
@@ -46,6 +55,8 @@ struct server_connection {
     struct server_connection *queue_next, *queue_prev; /* who waits shorter, and longer */
     msec waiting_since;                                /* when it entered that queue: the phase began, or, for
                                                           PHASE_REPLY, it took something last */
+    enum park park;
+    struct server_connection *park_next, *park_prev;
 };
 
 struct server_request {
@@ -67,6 +78,11 @@ struct server_request {
     struct header_list headers;
 };
 
+struct server_parked {
+    struct server_connection *oldest, *newest;
+    unsigned count;
+};
+
 struct server {
     struct loop *loop;
     struct MHD_Daemon *mhd;
@@ -76,7 +92,8 @@ struct server {
     struct server_connection *connections;
     struct server_group *groups; /* those with connections */
     unsigned connection_count;
-    struct server_connection *adding; /* the connection being given to libmicrohttpd right now */
+    struct server_parked parking, parked; /* in the states PARK_SOON and PARK_ED */
+    struct server_connection *adding;     /* the connection being given to libmicrohttpd right now */
     bool draining;
     bool ready; /* libmicrohttpd has events to look at */
     struct server_request *spare;
@@ -86,6 +103,29 @@ struct server {
 #define SERVER_LEAVING       64u  /* connections beyond the limit: those that made room and are not closed yet */
 #define SERVER_PATIENCE      100  /* ms: who has kept us waiting for longer goes first when room is needed */
 #define SERVER_LOOK_FOR_ROOM 256u /* connections looked at to find one that can go */
+
+/* --- server.c --- */
+/* libmicrohttpd neither reads nor writes it until resumed. Between two of its runs only, or from its callbacks. */
+void connection_suspend(struct server_connection *c);
+/* Its next run, which comes within this turn or at once after it, goes on with it. */
+void connection_resume(struct server_connection *c);
+
+/* --- server_park.c --- */
+/* The watch is the connection's own, for its whole life: level-triggered, but edge-triggered for as long as something
+ * lies there that will not be taken now, so that it is told once. */
+enum pp_result park_watch(struct server_connection *c, int fd) PP_MUST_CHECK;
+/* The watch is ready: a parked connection is resumed. */
+void park_heard(struct server_connection *c);
+/* A request is over and its connection stays. */
+void park_soon(struct server_connection *c);
+/* After libmicrohttpd's run: parks those that are still at rest. */
+void park_all(struct server *s);
+/* Resumes it if it is parked. */
+void park_leave(struct server_connection *c);
+/* Resumes all. */
+void park_none(struct server *s);
+/* It is closed. */
+void park_forget(struct server_connection *c);
 
 /* --- server_client.c --- */
 void server_link(struct server *s, struct server_connection *c);

@@ -107,6 +107,7 @@ static void let_go(struct server_connection *c)
     bool answered = c->phase == PHASE_REPLY || c->phase == PHASE_IDLE || (r != NULL && r->answered);
     connection_dequeue(c);
     c->leaving = true;
+    park_leave(c);
     s->ready = true;
     if (!answered)
         connection_write_refusal(c->watch.fd, REFUSAL_OVERLOADED);
