@@ -41,7 +41,7 @@ enum pp_result buf_reserve(struct buf *b, size_t want, char **at, size_t *room)
         b->end = len;
     }
     if (b->size - b->end < want) {
-        size_t size = b->size == 0 ? BUF_FIRST_SIZE : b->size;
+        size_t size = b->size > 0 ? b->size : b->limit < BUF_FIRST_SIZE ? b->limit : BUF_FIRST_SIZE;
         while (size < len + want)
             size = size > b->limit / 2 ? b->limit : size * 2;
         char *data = malloc(size); /* not realloc: the old copy may hold a token and must be wiped */
@@ -67,7 +67,7 @@ void buf_added(struct buf *b, size_t n)
     b->end += n;
 }
 
-enum pp_result buf_append(struct buf *b, const void *bytes, size_t n)
+enum pp_result buf_append_growing(struct buf *b, const void *bytes, size_t n)
 {
     char *at;
     size_t room;
@@ -81,16 +81,6 @@ enum pp_result buf_append(struct buf *b, const void *bytes, size_t n)
     memcpy(at, bytes, n);
     b->end += n;
     return PP_OK;
-}
-
-enum pp_result buf_append_str(struct buf *b, struct str s)
-{
-    return buf_append(b, s.p, s.n);
-}
-
-enum pp_result buf_append_char(struct buf *b, char c)
-{
-    return buf_append(b, &c, 1);
 }
 
 enum pp_result buf_printf(struct buf *b, const char *format, ...)

@@ -15,7 +15,7 @@ struct buf {
     char *data;   /* storage; NULL before the first append and after buf_free */
     size_t start; /* offset of the first unread byte */
     size_t end;   /* offset after the last byte */
-    size_t size;  /* bytes of storage */
+    size_t size;  /* bytes of storage, never more than the limit */
     size_t limit; /* no more than this many unread bytes, ever */
     bool failed;  /* an append did not fit or memory ran out; contents are then cut short and must not be used */
 };
@@ -34,9 +34,9 @@ void buf_clear(struct buf *b);
 
 /* Appends. Past the limit: PP_LIMIT; no memory: PP_NOMEM. Either sets `failed` and appends nothing. A run of appends
  * may therefore be written without looking, if `failed` is looked at once in the end. */
-enum pp_result buf_append(struct buf *b, const void *bytes, size_t n);
-enum pp_result buf_append_str(struct buf *b, struct str s);
-enum pp_result buf_append_char(struct buf *b, char c);
+static inline enum pp_result buf_append(struct buf *b, const void *bytes, size_t n);
+static inline enum pp_result buf_append_str(struct buf *b, struct str s);
+static inline enum pp_result buf_append_char(struct buf *b, char c);
 enum pp_result buf_printf(struct buf *b, const char *format, ...) PP_PRINTF(2, 3);
 
 /* Room for at least `want` further bytes, to be written at *at and then accounted for with buf_added. PP_LIMIT or
@@ -60,6 +60,29 @@ static inline size_t buf_len(const struct buf *b)
 static inline size_t buf_room(const struct buf *b)
 {
     return b->limit - buf_len(b);
+}
+
+/* Private: an append for which there may be no room yet. */
+enum pp_result buf_append_growing(struct buf *b, const void *bytes, size_t n);
+
+/* Log lines and heads are made of many short pieces: where there is room, a piece costs a copy and no call. */
+static inline enum pp_result buf_append(struct buf *b, const void *bytes, size_t n)
+{
+    if (n == 0 || n > b->size - b->end || b->failed)
+        return buf_append_growing(b, bytes, n);
+    memcpy(b->data + b->end, bytes, n);
+    b->end += n;
+    return PP_OK;
+}
+
+static inline enum pp_result buf_append_str(struct buf *b, struct str s)
+{
+    return buf_append(b, s.p, s.n);
+}
+
+static inline enum pp_result buf_append_char(struct buf *b, char c)
+{
+    return buf_append(b, &c, 1);
 }
 
 /* The unread bytes; valid until the next call on this buffer. */

@@ -23,6 +23,9 @@ int64_t clock_usec(void);
 /* Wall-clock time in milliseconds since 1970 (UTC): for log lines, expiry dates and status, never for deadlines. */
 int64_t clock_wall(void);
 
+/* The same as of this thread's last clock_tick, read at most once per tick: what a request does many times. */
+int64_t clock_wall_now(void);
+
 /* Tests only: from now on this thread's clock_now and clock_tick return `now`, clock_wall `now + wall_offset`.
  * Pass a negative `now` to return to the real clock. */
 void clock_fake(msec now, int64_t wall_offset);

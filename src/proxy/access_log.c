@@ -5,7 +5,7 @@
 
 void access_log_begin(struct log_fields *f, struct worker *w, const char *environment)
 {
-    log_fields_begin(f, &w->log, LOG_LEVEL_INFO, clock_wall());
+    log_fields_begin(f, &w->log, LOG_LEVEL_INFO, clock_wall_now());
     log_field_str(f, "component", STR("access"));
     log_field_str(f, "environment", str_of(environment));
 }
@@ -19,10 +19,9 @@ void access_log_peer(struct log_fields *f, bool known, uint32_t uid, pid_t pid)
         log_field_int(f, "pid", (int64_t)pid);
 }
 
-void access_log_write(struct exchange *ex)
+void access_log_write(struct exchange *ex, int64_t now)
 {
     struct log_fields f;
-    int64_t now = clock_usec();
     int64_t done = ex->upstream_done_usec > 0 ? ex->upstream_done_usec : now;
     access_log_begin(&f, ex->worker, ex->environment->name);
     log_field_str(&f, "method", ex->method);

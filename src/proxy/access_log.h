@@ -7,7 +7,8 @@
 
 struct exchange;
 
-void access_log_write(struct exchange *ex);
+/* `now`: of clock_usec, when the exchange ended. */
+void access_log_write(struct exchange *ex, int64_t now);
 
 /* What lines of other kinds begin with, and who the client was (`known`: the kernel said so; pid 0: it did not). The
  * caller ends the line with log_fields_end. */

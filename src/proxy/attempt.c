@@ -278,7 +278,7 @@ static void ask(struct exchange *ex)
     buf_clear(&ex->in);
     upstream_set_user(ex->upstream, &ex->user);
     atomic_fetch_add_explicit(&token_use(ex->token)->requests, 1, memory_order_relaxed);
-    atomic_store_explicit(&token_use(ex->token)->last_used, clock_wall(), memory_order_relaxed);
+    atomic_store_explicit(&token_use(ex->token)->last_used, clock_wall_now(), memory_order_relaxed);
     if (write_head(ex) != PP_OK) {
         failed(ex, REFUSAL_INTERNAL, false, "the request head could not be written");
         return;

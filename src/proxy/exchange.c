@@ -304,7 +304,7 @@ static void exchange_end(struct exchange *ex, enum exchange_reason reason)
                     reason == EXCHANGE_CLIENT_GONE ? 0 : ex->status,
                     ex->token == NULL ? NULL : token_fingerprint(ex->token), now - ex->started_usec, upstream);
     if (w->log_access)
-        access_log_write(ex);
+        access_log_write(ex, now);
     give_places_back(ex);
     if (ex->counted_websocket)
         atomic_fetch_sub_explicit(&ex->environment->shared->websockets, 1, memory_order_relaxed);
