@@ -51,7 +51,9 @@ DEPS := \
 	python3-websockets \
 	shellcheck \
 	slowhttptest \
+	strace \
 	systemd \
+	valgrind \
 	zsh
 
 # --- bootstrap ---
@@ -309,6 +311,19 @@ check-tunnels: $(DAEMON) $(FAKEPROOF)
 .PHONY: check-attacks
 check-attacks: $(DAEMON) $(FAKEPROOF)
 	@$(PP_ENV) $(PYTEST) tests/attacks $(PYTEST_ARGS)
+
+# What a request costs in instructions and system calls, against tests/guard/baseline; no clock is read. Not among CHECKS:
+# the baseline belongs to the default flags.
+GUARD_SLOWER := $(BUILD)/tests/guard/proofproxy-slower
+$(GUARD_SLOWER): $(BUILD)/src/main.o $(BUILD)/tests/guard/slower.o $(LIB)
+	$(LINK) -Wl,--wrap=upstream_release $(PP_LIBS)
+GUARD_ENV = $(PP_ENV) PROOFPROXY_SLOWER=$(abspath $(GUARD_SLOWER)) \
+	GUARD_COMPILER='$(notdir $(firstword $(CC))) $(shell $(CC) -dumpfullversion -dumpversion), $(strip $(CFLAGS) $(SANITIZE))'
+.PHONY: check-guard guard-update
+check-guard: $(DAEMON) $(GUARD_SLOWER)
+	@$(GUARD_ENV) tests/guard/run
+guard-update: $(DAEMON) $(GUARD_SLOWER)
+	@$(GUARD_ENV) tests/guard/run --update
 
 # Minutes of load, reloads, rotations and faults, after which nothing may have been lost or have grown.
 SOAK_SECONDS ?= 180

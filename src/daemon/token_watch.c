@@ -29,6 +29,7 @@ struct signature {
 struct token_watch {
     struct loop *loop;
     char *path, *directory;
+    const char *name; /* of the file in its directory; within `path` */
     void (*changed)(void *owner);
     void *owner;
     struct watch inotify;
@@ -104,30 +105,57 @@ static void look(struct timer *t)
         w->changed(w->owner);
 }
 
+/* What a read of inotify's events told. */
+struct events_seen {
+    bool ours;                           /* of the file or its directory */
+    bool others;                         /* of other files there */
+    bool ours_complete, others_complete; /* the last of them was more than a write in progress */
+};
+
+static void take_event(struct token_watch *w, const struct inotify_event *e, const char *name, struct events_seen *seen)
+{
+    if ((e->mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF)) != 0 && e->wd == w->watched)
+        w->watched_inode = 0; /* looked for anew */
+    if ((e->mask & IN_IGNORED) != 0 && e->wd == w->watched)
+        w->watched = -1;
+    bool ours = e->len == 0 || strcmp(name, w->name) == 0, complete = (e->mask & IN_MODIFY) == 0;
+    if (ours) {
+        seen->ours = true;
+        seen->ours_complete = complete;
+    } else {
+        seen->others = true;
+        seen->others_complete = complete;
+    }
+}
+
+/* A log in the same directory may be written to all the time, and must not hold up what happens to our file. What the
+ * name leads to may still have changed with another one: Kubernetes and Vault swap a link beside it. */
+static bool led_elsewhere(const struct token_watch *w)
+{
+    struct signature now = signature_of(w->path);
+    return w->burst < 0 && !same_signature(&now, &w->seen);
+}
+
 static void on_events(struct watch *watch, uint32_t ready)
 {
     struct token_watch *w = (struct token_watch *)((char *)watch - offsetof(struct token_watch, inotify));
     char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
-    bool any = false, complete = false;
+    struct events_seen seen = {0};
     (void)ready;
     for (ssize_t n; (n = read(w->fd, events, sizeof events)) > 0;) {
         for (char *at = events; at < events + n;) {
             struct inotify_event e;
             memcpy(&e, at, sizeof e);
+            take_event(w, &e, at + sizeof e, &seen);
             at += sizeof e + e.len;
-            any = true;
-            complete = (e.mask & IN_MODIFY) == 0; /* the last one counts */
-            if ((e.mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF)) != 0 && e.wd == w->watched)
-                w->watched_inode = 0; /* looked for anew */
-            if ((e.mask & IN_IGNORED) != 0 && e.wd == w->watched)
-                w->watched = -1;
         }
     }
-    if (!any)
+    if (!seen.ours && !(seen.others && led_elsewhere(w)))
         return;
     msec now = clock_now();
     if (w->burst < 0)
         w->burst = now;
+    bool complete = seen.ours ? seen.ours_complete : seen.others_complete;
     msec due = now + (complete ? QUIET_COMPLETE : QUIET_WRITING), latest = w->burst + LONGEST_WAIT;
     arm(w, due < latest ? due : latest);
 }
@@ -148,6 +176,7 @@ struct token_watch *token_watch_new(struct loop *loop, const char *path, void (*
     w->loop = loop;
     w->path = strdup(path);
     w->directory = directory_of(path);
+    w->name = w->path == NULL ? NULL : w->path + (strrchr(path, '/') == NULL ? 0 : strrchr(path, '/') + 1 - path);
     w->changed = changed;
     w->owner = owner;
     w->inotify.fd = -1;

@@ -217,7 +217,10 @@ static bool write_request(struct exchange *ex)
 /* The connection takes no more. It may have said why before it closed; if it has not begun to, it never will. */
 static void write_broke(struct exchange *ex)
 {
+    unsigned replays = ex->replays;
     read_answer(ex);
+    if (ex->replays != replays)
+        return; /* it had said 401: the request is on its way over another connection already */
     if (ex->upstream != NULL && ex->state == EXCHANGE_ASKING && !ex->got_bytes)
         ended(ex, false);
 }

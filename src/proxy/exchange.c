@@ -7,11 +7,12 @@
 
 #include <stdlib.h>
 
-#define EXCHANGE_STREAM_UP (64u * 1024) /* a body still coming is sent on once this much of it is here */
-#define EXCHANGE_SPARE     256u
-#define EVICTIONS          16u   /* slow clients that may go for one request; some of them held no place themselves */
-#define KEPT_BUFFER        2048u /* bytes of a buffer a spare exchange keeps for the next request */
-#define EXCHANGE_OUT_LIMIT (LIMIT_REQUEST_HEAD + LIMIT_TOKEN_LENGTH + 64u * 1024)
+#define EXCHANGE_STREAM_UP  (64u * 1024) /* a body still coming is sent on once this much of it is here */
+#define EXCHANGE_SPARE      256u
+#define EVICTIONS           16u   /* slow clients that may go for one request; some of them held no place themselves */
+#define KEPT_BUFFER         2048u /* bytes of a buffer a spare exchange keeps for the next request */
+#define EXCHANGE_OUT_LIMIT  (LIMIT_REQUEST_HEAD + LIMIT_TOKEN_LENGTH + 64u * 1024)
+#define PATH_REFUSED_LOGGED 256u /* bytes */
 
 const char *exchange_reason_name(enum exchange_reason reason)
 {
@@ -179,6 +180,15 @@ static enum refusal admit(struct exchange *ex, const struct server_head *head, c
     return take_capacity(ex, head->body_follows, detail);
 }
 
+/* For the access log: the path of a target that was refused before it was looked at. Never its query. */
+static struct str path_refused(struct str target)
+{
+    size_t n = 0;
+    while (n < target.n && n < PATH_REFUSED_LOGGED && target.p[n] != '?' && target.p[n] != '#')
+        n++;
+    return (struct str){target.p, n};
+}
+
 static void *begin(struct server_request *request, const struct server_head *head)
 {
     struct client *client = server_context(request);
@@ -196,13 +206,13 @@ static void *begin(struct server_request *request, const struct server_head *hea
     ex->headers = head->headers;
     ex->started_usec = head->started_usec;
     ex->upstream_usec = -1;
-    ex->admission.target.raw = head->target;
-    ex->admission.target.path = head->target;
     if (ex->body.limit != (size_t)ex->settings->e->max_body + 1) {
         buf_free(&ex->body);
         buf_init(&ex->body, (size_t)ex->settings->e->max_body + 1);
     }
     enum refusal refusal = admit(ex, head, &detail);
+    if (ex->admission.target.path.n == 0)
+        ex->admission.target.path = path_refused(head->target);
     if (refusal != REFUSAL_NONE)
         answer_refuse(ex, refusal, detail);
     else

@@ -1,4 +1,5 @@
 """Who and what gets in, and in which order refusals come."""
+import json
 import socket
 import time
 
@@ -194,6 +195,23 @@ def test_a_large_content_length_is_refused_before_the_body(daemon, upstream):
         refused(client.response(), 413)
         assert client.at_end()
     untouched(upstream)
+
+
+# --- what the log says of it ---
+@pytest.mark.parametrize("target,fields", [
+    ("/widget/a?q=private", ["Origin: https://evil.example"]), ("/widget/a?q=private", ["X-A : b"]),
+    ("/widget/a?q=private", ["X: " + "x" * 17000]), ("/widget/a?q=private%", []), ("/elsewhere?q=private", []),
+    ("/widget/../a#private", []), ("/widget/" + "private" * 2000, []),
+])
+def test_the_log_names_the_path_of_a_refused_request_without_its_query(daemon, upstream, target, fields):
+    running = daemon(upstream)
+    with running.client() as client:
+        client.try_send(request(target, fields=fields))
+        assert client.response().status >= 400
+    line = running.wait_log('"component":"access"')
+    path = json.loads(line)["path"]
+    assert path and target.startswith(path) and "?" not in line and len(path) <= 8192
+    assert "private" not in line or "?" not in target and "#" not in target
 
 
 # --- order ---

@@ -113,6 +113,27 @@ START_TEST(written_in_place)
 }
 END_TEST
 
+/* A log in the same directory must not hold up the news: each line of it would lengthen the wait for quiet. */
+START_TEST(beside_a_busy_file)
+{
+    start("dir/token");
+    int busy = open(in_base("dir/beside"), O_WRONLY | O_CREAT, 0600);
+    ck_assert_int_ge(busy, 0);
+    write_file("dir/token", "two\n");
+    int64_t from = clock_usec();
+    while (seen == 0) {
+        ck_assert_int_eq(write(busy, "line\n", 5), 5);
+        loop_turn(loop, &hooks);
+        ck_assert_msg(clock_usec() - from < 800000, "the busy file holds it up");
+    }
+    int looks = seen;
+    for (from = clock_usec(); clock_usec() - from < 400000; loop_turn(loop, &hooks))
+        ck_assert_int_eq(write(busy, "line\n", 5), 5);
+    ck_assert_int_le(seen - looks, 1); /* the second look, for a change within the same tick of the clock */
+    ck_assert_int_eq(close(busy), 0);
+}
+END_TEST
+
 START_TEST(renamed_over)
 {
     start("dir/token");
@@ -219,6 +240,7 @@ int main(void)
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_add_test(t, quiet);
     tcase_add_test(t, written_in_place);
+    tcase_add_test(t, beside_a_busy_file);
     tcase_add_test(t, renamed_over);
     tcase_add_test(t, a_mode_is_changed);
     tcase_add_test(t, removed_and_back);

@@ -1,5 +1,8 @@
-"""Headless Chromium: a page's DOM, its picture, and what it complained about."""
+"""Headless Chromium: a page's DOM, its picture, and what it complained about; or just a page left open."""
+import contextlib
+import os
 import shutil
+import signal
 import struct
 import subprocess
 import zlib
@@ -37,6 +40,21 @@ class Browser:
         path = self.directory / f"page{self.runs}.png"
         self._run(url, f"--window-size={width},{height}", f"--screenshot={path}", *options)
         return Picture(path.read_bytes())
+
+
+    @contextlib.contextmanager
+    def opened(self, url, *options):
+        """The page is open, and does what it does, until the with block ends."""
+        self.runs += 1
+        profile = self.directory / f"profile{self.runs}"
+        process = subprocess.Popen([self.program, *ALWAYS, f"--user-data-dir={profile}", "--remote-debugging-port=0",
+                                    *options, url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   start_new_session=True)
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)  # it has many processes, all in the session made for it
+            process.wait(PATIENCE)
 
 
 class Picture:
