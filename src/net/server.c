@@ -291,10 +291,10 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
         return;
     }
     struct server_connection *c = *context;
-    if (c->phase == PHASE_HEAD && c->request == NULL && c->heard && !c->client_ended && c->refused == REFUSAL_NONE) {
-        c->refused = REFUSAL_FRAMING; /* a request line it could make nothing of is closed without a word */
-        connection_write_refusal(c->watch.fd, REFUSAL_FRAMING);
-    }
+    /* A request line it can make nothing of libmicrohttpd closes without a word, and by now the way out is shut. */
+    if (c->phase == PHASE_HEAD && c->request == NULL && c->refused == REFUSAL_NONE && !c->client_ended &&
+        (c->heard || connection_is_open(c)))
+        c->refused = REFUSAL_FRAMING;
     if (c == s->adding)
         s->adding = NULL;
     loop_unwatch(s->loop, &c->watch);

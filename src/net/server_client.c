@@ -82,6 +82,13 @@ static bool client_defaulted(const struct server_connection *c)
     return c->client_ended && client_owes(c) && recv(c->watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
+/* Asks the kernel: libmicrohttpd may hear of an end, or of the first bytes, before our own watch does. */
+bool connection_is_open(const struct server_connection *c)
+{
+    struct pollfd p = {.fd = c->watch.fd, .events = POLLRDHUP};
+    return poll(&p, 1, 0) == 0;
+}
+
 static void connection_abandon(struct server_connection *c)
 {
     if (c->request != NULL && c->request->exchange != NULL) {
@@ -167,10 +174,16 @@ void connection_check_client(struct server_connection *c)
     server_cut(r);
 }
 
+static bool bytes_wait(const struct server_connection *c)
+{
+    char byte;
+    return recv(c->watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 void connection_ready(struct watch *w, uint32_t events)
 {
     struct server_connection *c = (struct server_connection *)w;
-    if (events & EPOLLIN) {
+    if ((events & EPOLLIN) && ((events & EPOLLRDHUP) == 0 || bytes_wait(c))) {
         c->readable_turn = loop_turns(c->server->loop) + 1; /* turns are counted at their end */
         if (c->phase == PHASE_IDLE)
             connection_expect(c, PHASE_HEAD, c->timeouts.header);

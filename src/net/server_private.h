@@ -142,6 +142,8 @@ void connection_end_after_refusal(struct server_connection *c);
 void connection_reset(struct server_connection *c);
 /* The client may finish what it has sent already, and no more: what waits in the kernel is still read and answered. */
 void connection_end_reading(struct server_connection *c);
+/* Neither the client nor we ourselves have ended what it sends. */
+bool connection_is_open(const struct server_connection *c);
 /* The client sends no more: has it gone? Then its request is cut. */
 void connection_check_client(struct server_connection *c);
 /* The one connection whose parsing can account for an error met within this turn: its request line was read in this

@@ -165,7 +165,7 @@ static enum refusal admit(struct exchange *ex, const struct server_head *head, c
         .headers = head->headers,
     };
     if (ex->client->allowed && head->too_large)
-        return REFUSAL_HEADERS_TOO_LARGE;
+        return head->target.n > LIMIT_TARGET ? REFUSAL_TARGET_TOO_LONG : REFUSAL_HEADERS_TOO_LARGE;
     if (ex->client->allowed && !head->exact) {
         *detail = "the request head holds a NUL byte, a folded line, a bare line feed or needless blanks";
         return REFUSAL_FRAMING;

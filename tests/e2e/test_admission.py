@@ -188,6 +188,27 @@ def test_header_limits(daemon, upstream):
     untouched(upstream)
 
 
+@pytest.mark.parametrize("size", [8193, 12_000, 20_000, 40_000, 60_000, 200_000])
+def test_a_target_that_is_too_long_is_refused_for_that(daemon, upstream, size):
+    running = daemon(upstream)
+    with running.client() as client:
+        client.try_send(request("/widget/" + "a" * (size - 8)))
+        refused(client.response(), 400, "proxy_target_too_long")
+        assert client.at_end()
+    untouched(upstream)
+
+
+def test_a_malformed_request_gets_our_answer_while_others_leave(daemon, upstream):
+    """libmicrohttpd has an answer of its own, in HTML, and says not whose request it is."""
+    running = daemon(upstream)
+    for _ in range(30):
+        with running.client() as other:
+            passed(other.get("/widget/a"))
+        with running.client() as client:
+            client.send(b"GET  HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            refused(client.response(), 400, "proxy_framing_invalid")
+
+
 def test_a_large_content_length_is_refused_before_the_body(daemon, upstream):
     running = daemon(upstream, max_body=1000)
     with running.client() as client:
