@@ -10,13 +10,14 @@ struct said {
     char fingerprint[TOKEN_FINGERPRINT_SIZE];
     enum token_verdict verdict;
     bool in_file;
+    int64_t expires; /* the end that was warned of, wall ms */
+    size_t mark;     /* how near it was at the last warning: a number of `marks` passed; 0 = no warning yet */
 };
 
 struct token_log {
     struct said said[LIMIT_TOKENS_HELD];
     size_t count;
     char current[TOKEN_FINGERPRINT_SIZE]; /* carries the traffic; "" = none */
-    int64_t expiry_seen;                  /* wall ms of the last look at expires=; 0 = none yet */
     char probe_trouble[64];               /* why the last probe told nothing; "" = it told something */
 };
 
@@ -30,7 +31,7 @@ void token_log_free(struct token_log *l)
     free(l);
 }
 
-static const struct said *find(const struct said *list, size_t count, const char *fingerprint)
+static struct said *find(struct said *list, size_t count, const char *fingerprint)
 {
     for (size_t i = 0; i < count; i++)
         if (strcmp(list[i].fingerprint, fingerprint) == 0)
@@ -75,6 +76,7 @@ void token_log_changes(struct token_log *l, const struct token_store *s, const c
         const struct said *before = find(l->said, l->count, token_fingerprint(list[i].token));
         say_verdict(&list[i], before, environment);
         say_place(&list[i], before, environment, list[i].in_file ? 0 : wall + (list[i].grace_ends - now));
+        next[i] = before != NULL ? *before : (struct said){.mark = 0};
         memcpy(next[i].fingerprint, token_fingerprint(list[i].token), sizeof next[i].fingerprint);
         next[i].verdict = list[i].verdict;
         next[i].in_file = list[i].in_file;
@@ -92,33 +94,43 @@ void token_log_changes(struct token_log *l, const struct token_store *s, const c
     (void)snprintf(l->current, sizeof l->current, "%s", current);
 }
 
+/* Points in time before a token's end, in their order. */
+static const struct {
+    int64_t left; /* ms */
+    const char *text;
+} marks[] = {{7 * 86400000LL, "in less than 7 days"},
+             {86400000, "in less than a day"},
+             {3600000, "within the hour"},
+             {0, "now"}};
+
+static size_t marks_passed(int64_t expires, int64_t wall)
+{
+    size_t n = 0;
+    while (n < sizeof marks / sizeof *marks && wall >= expires - marks[n].left)
+        n++;
+    return n;
+}
+
 void token_log_expiry(struct token_log *l, const struct token_store *s, const char *environment, int64_t wall)
 {
-    static const struct {
-        int64_t left;
-        const char *text;
-    } marks[] = {{7 * 86400000LL, "in less than 7 days"},
-                 {86400000, "in less than a day"},
-                 {3600000, "within the hour"},
-                 {0, "now"}};
     struct token_info list[LIMIT_TOKENS_HELD];
     size_t n = token_store_list(s, list);
     for (size_t i = 0; i < n; i++) {
+        const char *fingerprint = token_fingerprint(list[i].token);
         int64_t expires = token_expires(list[i].token);
-        if (expires == 0 || !list[i].in_file)
+        struct said *said = find(l->said, l->count, fingerprint);
+        if (expires == 0 || !list[i].in_file || said == NULL)
             continue;
-        for (size_t m = sizeof marks / sizeof *marks; m-- > 0;) { /* the nearest mark alone */
-            int64_t mark = expires - marks[m].left;
-            if (wall < mark)
-                continue;
-            if (l->expiry_seen < mark)
-                log_warning("token", environment, "by its expires= token %s ends %s%s",
-                            token_fingerprint(list[i].token), marks[m].text,
-                            list[i].role == TOKEN_CURRENT ? ", and it carries the traffic: add a new one" : "");
-            break;
+        if (said->expires != expires)
+            said->mark = 0; /* its line says something new */
+        said->expires = expires;
+        size_t mark = marks_passed(expires, wall);
+        if (mark > said->mark) {
+            log_warning("token", environment, "by its expires= token %s ends %s%s", fingerprint, marks[mark - 1].text,
+                        list[i].role == TOKEN_CURRENT ? ", and it carries the traffic: add a new one" : "");
+            said->mark = mark;
         }
     }
-    l->expiry_seen = wall;
 }
 
 void token_log_probe(struct token_log *l, const char *environment, const struct token *t,

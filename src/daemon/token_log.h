@@ -14,7 +14,8 @@ void token_log_free(struct token_log *l);
 void token_log_changes(struct token_log *l, const struct token_store *s, const char *environment, msec now,
                        int64_t wall);
 
-/* Warns as a token's expires= comes near: 7 days, 1 day, 1 hour before, and when it has passed. */
+/* Warns as a token's expires= comes near: 7 days, 1 day, 1 hour before, and when it has passed; one that comes later
+ * than that, at once. Of tokens that token_log_changes has told of. */
 void token_log_expiry(struct token_log *l, const struct token_store *s, const char *environment, int64_t wall);
 
 /* A probe that got no answer, or one that says nothing about the token (403: this host is not on the allowlist): the
