@@ -73,26 +73,6 @@ void log_write(const char *lines, size_t n)
     errno = saved;
 }
 
-/* Length of the well-formed UTF-8 sequence at the front of s (RFC 3629), 0 if there is none. */
-static size_t utf8_length(struct str s)
-{
-    const unsigned char *u = (const unsigned char *)s.p;
-    size_t n = u[0] < 0x80                   ? 1
-               : u[0] >= 0xc2 && u[0] < 0xe0 ? 2
-               : (u[0] & 0xf0) == 0xe0       ? 3
-               : u[0] >= 0xf0 && u[0] < 0xf5 ? 4
-                                             : 0;
-    if (n == 0 || n > s.n)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((u[i] & 0xc0) != 0x80)
-            return 0;
-    if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) || (u[0] == 0xf0 && u[1] < 0x90) ||
-        (u[0] == 0xf4 && u[1] > 0x8f))
-        return 0;
-    return n;
-}
-
 void log_escape(struct buf *out, struct str s)
 {
     while (s.n > 0) {
@@ -106,7 +86,7 @@ void log_escape(struct buf *out, struct str s)
         if (s.n == 0)
             return;
         unsigned char c = (unsigned char)s.p[0];
-        size_t n = c >= 0x80 ? utf8_length(s) : 1;
+        size_t n = str_utf8_length(s);
         if (c == '"' || c == '\\') {
             char pair[2] = {'\\', (char)c};
             buf_append(out, pair, 2);

@@ -47,6 +47,12 @@ static inline bool str_starts(struct str s, struct str prefix)
     return s.n >= prefix.n && (prefix.n == 0 || memcmp(s.p, prefix.p, prefix.n) == 0);
 }
 
+/* Length of the UTF-8 character at the front (RFC 3629, shortest forms only), 0 if there is none. */
+size_t str_utf8_length(struct str s);
+
+/* The folder a path names a file in: "/" and "." included, never with a slash behind it. */
+struct str str_folder(const char *path);
+
 /* Without leading and trailing spaces and tabs (OWS of RFC 9110 5.6.3). */
 static inline struct str str_trim(struct str s)
 {

@@ -63,24 +63,6 @@ static bool is_word(char c)
     return is_digit(c) || is_alpha(c) || (c != '\0' && strchr("_-*+.", c) != NULL);
 }
 
-/* The length of the UTF-8 character at `p` (RFC 3629), 0 if there is none or if it is one of the C1 controls, which
- * terminals obey. */
-static size_t utf8_length(const unsigned char *p, size_t n)
-{
-    if (p[0] < 0x80)
-        return 1;
-    size_t length = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-    if (p[0] < 0xc2 || p[0] > 0xf4 || length > n)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-        (p[0] == 0xf4 && p[1] > 0x8f) || (p[0] == 0xc2 && p[1] < 0xa0))
-        return 0;
-    return length;
-}
-
 /* The whole text: UTF-8, no control characters but tab and line ends. */
 static enum pp_result check_characters(struct scan *s)
 {
@@ -89,8 +71,9 @@ static enum pp_result check_characters(struct scan *s)
     if (s->text.n >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0)
         return problem_set(s->problem, PP_INVALID, "begins with a byte order mark: save the file as UTF-8 without one");
     for (size_t i = 0; i < s->text.n;) {
-        size_t length = utf8_length(p + i, s->text.n - i);
-        if (length == 0)
+        size_t length = str_utf8_length((struct str){s->text.p + i, s->text.n - i});
+        bool c1 = length == 2 && p[i] == 0xc2 && p[i + 1] < 0xa0; /* a control character that terminals obey */
+        if (length == 0 || c1)
             return problem_set(s->problem, PP_INVALID, "byte 0x%02x is not UTF-8 text: save the file as UTF-8", p[i]);
         if ((p[i] < 0x20 && p[i] != '\t' && p[i] != '\n' && p[i] != '\r') || p[i] == 0x7f)
             return problem_set(s->problem, PP_INVALID, "control character 0x%02x: a config file is plain text", p[i]);

@@ -2,6 +2,7 @@
 #include "daemon/token_watch.h"
 
 #include "base/log.h"
+#include "base/str.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -160,22 +161,15 @@ static void on_events(struct watch *watch, uint32_t ready)
     arm(w, due < latest ? due : latest);
 }
 
-static char *directory_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    if (slash == NULL)
-        return strdup(".");
-    return strndup(path, slash == path ? 1 : (size_t)(slash - path));
-}
-
 struct token_watch *token_watch_new(struct loop *loop, const char *path, void (*changed)(void *owner), void *owner)
 {
     struct token_watch *w = calloc(1, sizeof *w);
+    struct str folder = str_folder(path);
     if (w == NULL)
         return NULL;
     w->loop = loop;
     w->path = strdup(path);
-    w->directory = directory_of(path);
+    w->directory = strndup(folder.p, folder.n);
     w->name = w->path == NULL ? NULL : w->path + (strrchr(path, '/') == NULL ? 0 : strrchr(path, '/') + 1 - path);
     w->changed = changed;
     w->owner = owner;

@@ -126,8 +126,8 @@ static enum pp_result write_all(int fd, struct str bytes)
 /* The directory of the file, opened before anything is changed: a rename is on disk only when its directory is. */
 static enum pp_result open_directory(const char *path, int *fd, struct problem *problem)
 {
-    const char *slash = strrchr(path, '/');
-    char *directory = slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    struct str folder = str_folder(path);
+    char *directory = strndup(folder.p, folder.n);
     if (directory == NULL)
         return problem_set(problem, PP_NOMEM, "out of memory");
     *fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -154,14 +154,12 @@ static const char *kind_of(mode_t mode)
 
 static enum pp_result check_directory(const char *path, struct problem *problem)
 {
-    const char *slash = strrchr(path, '/');
-    char directory[4096] = ".";
+    struct str folder = str_folder(path);
+    char directory[4096];
     struct stat st;
-    if (slash != NULL) {
-        int n = snprintf(directory, sizeof directory, "%.*s", slash == path ? 1 : (int)(slash - path), path);
-        if (n < 0 || (size_t)n >= sizeof directory)
-            return problem_set(problem, PP_INVALID, "%s: the path is too long", path);
-    }
+    if (folder.n >= sizeof directory)
+        return problem_set(problem, PP_INVALID, "%s: the path is too long", path);
+    (void)snprintf(directory, sizeof directory, "%.*s", (int)folder.n, folder.p);
     if (stat(directory, &st) != 0)
         return problem_set(problem, PP_SYSTEM, "%s: its directory cannot be examined: %m", path);
     if ((st.st_mode & S_IWOTH) != 0 && (st.st_mode & S_ISVTX) == 0)
