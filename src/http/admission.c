@@ -345,6 +345,18 @@ static enum refusal check_all(struct check *c)
     return refusal;
 }
 
+/* The reason for a refusal may come before the framing is looked at; what a later request is depends on it all the same
+ * (RFC 9112 11.2). */
+static bool in_doubt(const struct check *c)
+{
+    struct admission scratch = *c->out;
+    struct check again = *c;
+    again.out = &scratch; /* the sentence stays the one about the refusal */
+    bool known_version = c->out->http10 || str_equal(c->request->version, STR("HTTP/1.1"));
+    return !known_version || c->request->headers_cut || check_lines(&again) != REFUSAL_NONE ||
+           check_framing(&again) != REFUSAL_NONE;
+}
+
 void admission_check(const struct admission_policy *policy, const struct admission_request *request,
                      struct admission *out)
 {
@@ -353,4 +365,6 @@ void admission_check(const struct admission_policy *policy, const struct admissi
     for (size_t i = 0; i < request->headers->count; i++)
         note_line(&c, &request->headers->items[i]);
     out->refusal = check_all(&c);
+    if (out->refusal != REFUSAL_NONE)
+        out->in_doubt = in_doubt(&c);
 }

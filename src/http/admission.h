@@ -45,7 +45,8 @@ struct admission {
     struct target target;
     enum body_framing framing;
     int64_t content_length; /* bytes, with BODY_LENGTH */
-    bool head;              /* method is HEAD */
+    bool in_doubt; /* refused, for whatever reason, and where the request ends is not certain: nothing may follow it */
+    bool head;     /* method is HEAD */
     bool http10;
     bool expect_continue;
     bool websocket;           /* a complete and valid upgrade request (RFC 6455 4.2.1) */

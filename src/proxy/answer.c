@@ -197,7 +197,7 @@ void answer_refuse(struct exchange *ex, enum refusal refusal, const char *detail
     struct server_reply reply = {
         .status = rule->status,
         .body = buf_str(&body),
-        .close = rule->close,
+        .close = rule->close || ex->admission.in_doubt,
         .extra = {{STR("Content-Type"), STR("application/json")},
                   {STR("X-Request-Id"), str_of(ex->request_id)},
                   {STR("Proxy-Status"), str_of(proxy_status)}},

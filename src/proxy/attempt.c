@@ -151,11 +151,18 @@ static enum pp_result write_head(struct exchange *ex)
     return request_write_head(&ex->out, &head);
 }
 
+/* What of the body has not been handed on. */
+static struct str body_left(const struct exchange *ex)
+{
+    struct str all = buf_str(&ex->body);
+    return all.n == 0 ? STR_NONE : (struct str){all.p + ex->body_sent, all.n - ex->body_sent};
+}
+
 /* Moves more of the body into `out`, as far as framing or smallness ask for a copy. */
 static void frame_body(struct exchange *ex)
 {
     size_t left = buf_len(&ex->body) - ex->body_sent;
-    const char *from = buf_str(&ex->body).p + ex->body_sent;
+    const char *from = body_left(ex).p;
     if (!ex->chunked_up) {
         if (left > 0 && buf_len(&ex->out) + left <= ATTEMPT_ONE_RECORD) {
             buf_append(&ex->out, from, left);
@@ -193,10 +200,8 @@ static bool write_request(struct exchange *ex)
             return false;
         struct str from = buf_str(&ex->out);
         bool plain_body = from.n == 0 && !ex->chunked_up;
-        if (plain_body) {
-            struct str all = buf_str(&ex->body);
-            from = (struct str){all.p + ex->body_sent, all.n - ex->body_sent};
-        }
+        if (plain_body)
+            from = body_left(ex);
         if (from.n == 0)
             return true;
         size_t done = 0;

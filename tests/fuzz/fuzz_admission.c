@@ -6,6 +6,7 @@
 
 #include "http/request.h"
 #include "lines.h"
+#include "written.h"
 
 static const struct str paths[] = {STR("/widget/"), STR("/ws")};
 static const struct str hosts[] = {STR("proof.internal")};
@@ -42,68 +43,6 @@ static struct admission_policy policy_of(unsigned switches)
     return policy;
 }
 
-/* How often each line that matters occurs in what was written; look-alikes count as the real thing. */
-struct seen {
-    unsigned host, authorization, length, coding, connection, upgrade, via, guard, forbidden;
-};
-
-static void see(struct seen *seen, struct str name, struct str value)
-{
-    static const char *const never[] = {"keep-alive",
-                                        "proxy-connection",
-                                        "proxy-authorization",
-                                        "te",
-                                        "trailer",
-                                        "expect",
-                                        "http2-settings",
-                                        "forwarded",
-                                        "x-forwarded",
-                                        "proxy-authenticate",
-                                        "proxy-authentication-info"};
-    bool authorization = header_names_alike(name, STR("authorization")), host = header_names_alike(name, STR("host"));
-    FUZZ_ASSERT(!authorization || str_equal(value, STR(CREDENTIAL)));
-    FUZZ_ASSERT(!host || str_equal(value, STR(HOST)));
-    seen->authorization += authorization;
-    seen->host += host;
-    seen->length += header_names_alike(name, STR("content-length"));
-    seen->coding += header_names_alike(name, STR("transfer-encoding"));
-    seen->connection += header_names_alike(name, STR("connection"));
-    seen->upgrade += header_names_alike(name, STR("upgrade"));
-    seen->via += header_names_alike(name, STR("via"));
-    seen->guard += header_names_alike(name, STR("x-guard"));
-    for (size_t i = 0; i < sizeof never / sizeof never[0]; i++)
-        seen->forbidden += header_names_alike(name, str_of(never[i]));
-    seen->forbidden += name.n > 12 && header_names_alike((struct str){name.p, 12}, STR("x-forwarded-"));
-}
-
-/* Splits at CRLF and at the first colon, and allows nothing else that could end a line. */
-static struct seen read_back(struct str text, struct str request_line)
-{
-    struct seen seen = {0};
-    for (size_t line = 0;; line++) {
-        const char *cr = memchr(text.p, '\r', text.n);
-        FUZZ_ASSERT(cr != NULL);
-        struct str s = {text.p, (size_t)(cr - text.p)};
-        FUZZ_ASSERT(text.n > s.n + 1 && cr[1] == '\n');
-        FUZZ_ASSERT(memchr(s.p, '\n', s.n) == NULL && memchr(s.p, 0, s.n) == NULL);
-        text.p += s.n + 2;
-        text.n -= s.n + 2;
-        if (line == 0) {
-            FUZZ_ASSERT(str_equal(s, request_line));
-            continue;
-        }
-        if (s.n == 0)
-            break;
-        const char *colon = memchr(s.p, ':', s.n);
-        FUZZ_ASSERT(colon != NULL && colon > s.p && colon[1] == ' ');
-        struct str name = {s.p, (size_t)(colon - s.p)};
-        FUZZ_ASSERT(memchr(name.p, ' ', name.n) == NULL && memchr(name.p, '\t', name.n) == NULL);
-        see(&seen, name, (struct str){colon + 2, s.n - name.n - 2});
-    }
-    FUZZ_ASSERT(text.n == 0);
-    return seen;
-}
-
 static void write_and_read_back(const struct admission *admitted, struct str method, const struct header_list *headers,
                                 unsigned switches, const struct admission_policy *policy)
 {
@@ -123,11 +62,11 @@ static void write_and_read_back(const struct admission *admitted, struct str met
     FUZZ_ASSERT(request_write_head(&out, &head) == PP_OK);
     FUZZ_ASSERT(buf_printf(&line, "%.*s %.*s%.*s HTTP/1.1", (int)method.n, method.p, (int)head.prefix.n, head.prefix.p,
                            (int)head.target.n, head.target.p) == PP_OK);
-    struct seen seen = read_back(buf_str(&out), buf_str(&line));
-    FUZZ_ASSERT(seen.host == 1 && seen.authorization == 1 && seen.via == 1 && seen.forbidden == 0);
-    FUZZ_ASSERT(seen.length + seen.coding <= 1 && (policy->require_name.n == 0 || seen.guard == 0));
+    const struct written_rules rules = {STR(HOST), STR(CREDENTIAL), policy->require_name};
+    struct written seen = written_read(buf_str(&out), &rules);
+    FUZZ_ASSERT(str_equal(seen.line, buf_str(&line)));
     FUZZ_ASSERT((seen.coding == 1) == (admitted->framing == BODY_CHUNKED));
-    FUZZ_ASSERT(admitted->framing != BODY_LENGTH || seen.length == 1);
+    FUZZ_ASSERT(admitted->framing != BODY_LENGTH || seen.lengths == 1);
     FUZZ_ASSERT(seen.upgrade == admitted->websocket && seen.connection == admitted->websocket);
     buf_wipe(&out);
     buf_free(&line);

@@ -331,6 +331,35 @@ START_TEST(single_faults)
 }
 END_TEST
 
+/* Refused for one reason, while something else leaves open where the request ends: then nothing may follow it. */
+static const struct {
+    struct row row;
+    bool in_doubt;
+} doubts[] = {
+    {{GET(LOCAL), REFUSAL_NONE}, false},
+    {{"FOO", "/widget/a", H11, LOCAL, REFUSAL_METHOD}, false},
+    {{"FOO", "/widget/a", H11, LOCAL "Content-Length: 1\nTransfer-Encoding: chunked\n", REFUSAL_METHOD}, true},
+    {{"FOO", "/widget/a", H11, LOCAL "Content-Length : 1\n", REFUSAL_METHOD}, true},
+    {{"FOO", "/widget/a", H11, LOCAL "X: \x01\n", REFUSAL_METHOD}, true},
+    {{"FOO", "/widget/a", "HTTP/1.2", LOCAL, REFUSAL_METHOD}, true},
+    {{"POST", "/elsewhere", H11, LOCAL "Transfer-Encoding: chunked\n", REFUSAL_PATH}, false},
+    {{"POST", "/elsewhere", "HTTP/1.0", LOCAL "Transfer-Encoding: chunked\n", REFUSAL_PATH}, true},
+    {{GET("Host: evil.example\n"), REFUSAL_HOST}, false},
+    {{GET("Host: evil.example\nContent-Length: x\n"), REFUSAL_HOST}, true},
+    {{GET(LOCAL "Origin: null\nContent-Length: -1\n"), REFUSAL_ORIGIN}, true},
+};
+
+START_TEST(requests_in_doubt)
+{
+    struct admission_policy policy = policy_of();
+    struct admission out;
+    enum refusal refusal = check_request(&policy, &doubts[_i].row, false, &out);
+    ck_assert_int_eq(refusal, doubts[_i].row.refusal);
+    ck_assert_int_eq(out.in_doubt, doubts[_i].in_doubt);
+    ck_assert_ptr_null(strstr(out.detail, "Content-Length")); /* the sentence is about what it was refused for */
+}
+END_TEST
+
 START_TEST(unix_sockets)
 {
     static const struct row any_host[] = {
@@ -553,6 +582,7 @@ int main(void)
     Suite *suite = suite_create("admission");
     TCase *tests = tcase_create("admission");
     tcase_add_loop_test(tests, single_faults, 0, sizeof rows / sizeof rows[0]);
+    tcase_add_loop_test(tests, requests_in_doubt, 0, sizeof doubts / sizeof doubts[0]);
     tcase_add_test(tests, unix_sockets);
     tcase_add_test(tests, order_of_faults);
     tcase_add_test(tests, required_header);

@@ -159,6 +159,20 @@ case("host-list", b"GET /widget/first HTTP/1.1\r\nHost: localhost, localhost\r\n
 case("host-missing-http10", b"GET /widget/first HTTP/1.0\r\n\r\n{T}")
 case("host-control", b"GET /widget/first HTTP/1.1\r\nHost: local\x01host\r\n\r\n", [{400, 421}])
 
+# --- refused for something else, and its end is in doubt: what follows is not looked at ---
+for name, line, fields, status in (
+        ("405", b"FOO /widget/first", b"Host: localhost\r\n", 405),
+        ("404", b"POST /elsewhere", b"Host: localhost\r\n", 404),
+        ("421", b"POST /widget/first", b"Host: evil.example\r\n", 421),
+        ("403", b"POST /widget/first", b"Host: localhost\r\nOrigin: https://evil.example\r\n", 403)):
+    start = line + b" HTTP/1.1\r\n" + fields
+    case(f"in-doubt-{name}-both",
+         start + b"Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{T}", [status])
+    case(f"in-doubt-{name}-two-lengths", start + b"Content-Length: 0\r\nContent-Length: 5\r\n\r\n{T}", [status])
+    case(f"in-doubt-{name}-name", start + b"Content(Length: 5\r\n\r\n{T}", [status])
+    case(f"in-doubt-{name}-value", start + b"X: \x01\r\n\r\n{T}", [status])
+    case(f"in-doubt-{name}-not", start + b"\r\n{T}", [status, 200], [SECOND_LINE])
+
 # --- request line ---
 case("version-09", b"GET /widget/first\r\n\r\n{T}", GONE)
 case("version-20", b"GET /widget/first HTTP/2.0\r\nHost: localhost\r\n\r\n{T}", [{505}])

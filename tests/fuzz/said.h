@@ -1,0 +1,177 @@
+/* What a strict reader takes a client's byte stream for: requests, one after the other, up to the first doubt. */
+#ifndef PP_TESTS_FUZZ_SAID_H
+#define PP_TESTS_FUZZ_SAID_H
+
+#include "fuzz.h"
+
+#include "base/buf.h"
+#include "http/chars.h"
+#include "http/headers.h"
+
+#define SAID_MOST 64u
+
+struct said {
+    struct str method, target;  /* views into the stream */
+    size_t body_at, body_bytes; /* in said_list.bodies */
+};
+
+struct said_list {
+    struct said items[SAID_MOST];
+    size_t count;
+    struct buf bodies;
+};
+
+/* A line up to CRLF. False when there is none, or when a bare CR or LF comes before. A NUL in the place of the CR looks
+ * the same once libmicrohttpd, which makes the CR a NUL, has read it: known, and said in SECURITY.md. */
+static inline bool said_line(struct str *rest, struct str *line)
+{
+    const char *end = rest->n == 0 ? NULL : memchr(rest->p, '\n', rest->n);
+    if (end == NULL || end == rest->p || (end[-1] != '\r' && end[-1] != '\0'))
+        return false;
+    *line = (struct str){rest->p, (size_t)(end - rest->p) - 1};
+    rest->p += line->n + 2;
+    rest->n -= line->n + 2;
+    return line->n == 0 || memchr(line->p, '\r', line->n) == NULL;
+}
+
+/* Within a chunked body libmicrohttpd takes a bare LF for a line's end: chosen, and said in SECURITY.md. */
+static inline bool said_loose_line(struct str *rest, struct str *line)
+{
+    const char *end = rest->n == 0 ? NULL : memchr(rest->p, '\n', rest->n);
+    if (end == NULL)
+        return false;
+    *line = (struct str){rest->p, (size_t)(end - rest->p)};
+    rest->p += line->n + 1;
+    rest->n -= line->n + 1;
+    if (line->n > 0 && line->p[line->n - 1] == '\r')
+        line->n--;
+    return true;
+}
+
+struct said_framing {
+    unsigned lengths, codings;
+    size_t length;
+    bool bad;
+};
+
+static inline void said_header(struct said_framing *f, struct str line)
+{
+    const char *colon = memchr(line.p, ':', line.n);
+    size_t n = colon == NULL ? 0 : (size_t)(colon - line.p);
+    struct str name = {line.p, n}, value = {line.p + n + 1, colon == NULL ? 0 : line.n - n - 1};
+    if (!http_token_valid(name)) {
+        f->bad = true;
+        return;
+    }
+    while (value.n > 0 && (value.p[0] == ' ' || value.p[0] == '\t'))
+        value.p++, value.n--;
+    if (str_equal_nocase(name, STR("transfer-encoding"))) {
+        f->codings++;
+        f->bad |= !str_equal_nocase(value, STR("chunked"));
+    }
+    if (str_equal_nocase(name, STR("content-length"))) {
+        f->lengths++;
+        f->bad |= value.n == 0 || value.n > 9;
+        f->length = 0;
+        for (size_t i = 0; i < value.n; i++) {
+            f->bad |= value.p[i] < '0' || value.p[i] > '9';
+            f->length = f->length * 10 + (size_t)(value.p[i] & 15);
+        }
+    }
+}
+
+static inline bool said_chunk_size(struct str line, size_t *size)
+{
+    size_t digits = 0;
+    *size = 0;
+    for (; digits < line.n && chars_hex(line.p[digits]) >= 0; digits++)
+        *size = *size > UINT32_MAX ? SIZE_MAX : *size << 4 | (size_t)chars_hex(line.p[digits]);
+    return digits > 0 && (digits == line.n || line.p[digits] == ';');
+}
+
+static inline bool said_chunks(struct str *rest, struct buf *body)
+{
+    struct str line;
+    size_t size;
+    for (;;) {
+        if (!said_loose_line(rest, &line) || !said_chunk_size(line, &size) || size > rest->n)
+            return false;
+        if (size == 0)
+            break;
+        FUZZ_ASSERT(buf_append(body, rest->p, size) == PP_OK);
+        rest->p += size;
+        rest->n -= size;
+        if (!said_loose_line(rest, &line) || line.n > 0)
+            return false;
+    }
+    do { /* trailers */
+        if (!said_loose_line(rest, &line))
+            return false;
+    } while (line.n > 0);
+    return true;
+}
+
+/* True when a whole request was at the front. */
+static inline bool said_one(struct str *rest, struct said *out, struct buf *bodies)
+{
+    struct said_framing f = {0};
+    struct str line;
+    if (!said_line(rest, &line))
+        return false;
+    const char *first = memchr(line.p, ' ', line.n), *last = memrchr(line.p, ' ', line.n);
+    if (first == NULL || first == last)
+        return false;
+    out->method = (struct str){line.p, (size_t)(first - line.p)};
+    out->target = (struct str){first + 1, (size_t)(last - first - 1)};
+    struct str version = {last + 1, (size_t)(line.p + line.n - last - 1)};
+    if (!str_equal(version, STR("HTTP/1.1")) && !str_equal(version, STR("HTTP/1.0")))
+        return false;
+    do {
+        if (!said_line(rest, &line))
+            return false;
+        if (line.n > 0)
+            said_header(&f, line);
+    } while (line.n > 0);
+    if (f.bad || f.lengths + f.codings > 1)
+        return false;
+    out->body_at = buf_len(bodies);
+    if (f.codings == 1 && !said_chunks(rest, bodies))
+        return false;
+    if (f.lengths == 1) {
+        if (f.length > rest->n)
+            return false;
+        FUZZ_ASSERT(buf_append(bodies, rest->p, f.length) == PP_OK);
+        rest->p += f.length;
+        rest->n -= f.length;
+    }
+    out->body_bytes = buf_len(bodies) - out->body_at;
+    return true;
+}
+
+/* A line of nothing, which may stand before a request (RFC 9112 2.2). For libmicrohttpd a line that begins with a NUL
+ * is one too, whatever follows in it: known, and said in SECURITY.md. */
+static inline bool said_nothing(struct str *rest)
+{
+    struct str from = *rest, line;
+    bool nothing = rest->n > 0 && (rest->p[0] == '\n' || rest->p[0] == '\0' || rest->p[0] == '\r') &&
+                   said_loose_line(rest, &line) && (line.n == 0 || line.p[0] == '\0');
+    if (!nothing)
+        *rest = from;
+    return nothing;
+}
+
+/* Lists the requests in a stream. */
+static inline void said_read(struct said_list *list, struct str stream)
+{
+    list->count = 0;
+    buf_init(&list->bodies, 8u << 20);
+    for (;;) {
+        while (said_nothing(&stream))
+            continue;
+        if (list->count == SAID_MOST || !said_one(&stream, &list->items[list->count], &list->bodies))
+            return;
+        list->count++;
+    }
+}
+
+#endif
