@@ -53,7 +53,7 @@ static void configure(void)
                    upstream.port);
     FUZZ_ASSERT(config_load_text(str_of(text), "fuzz.conf", 0100600, &config, &problems) == PP_OK);
     config_problems_free(&problems);
-    struct environment_shared *shared = environment_shared_new();
+    struct environment_shared *shared = environment_shared_new(16);
     const struct environment_config *ec = &config->environments[0];
     environment = environment_new(worker, "fuzz", metrics_environment(metrics, "fuzz"), shared, ec);
     FUZZ_ASSERT(environment != NULL && environment_configure(environment, worker->loop, config, ec, NULL) == PP_OK);
@@ -176,7 +176,8 @@ static struct client_end connect_client(unsigned switches)
     client->environment = environment_ref(environment);
     client->allowed = true;
     metrics_gauge(worker->metrics, environment->metrics_index, METRICS_CONNECTIONS, 1);
-    server_add(worker->server, pair[1], (switches & SWITCH_UNIX) != 0, &environment->settings->timeouts, client);
+    server_add(worker->server, pair[1], (switches & SWITCH_UNIX) != 0, &environment->settings->timeouts,
+               &environment->clients, client);
     return (struct client_end){.fd = pair[0], .deaf = (switches & SWITCH_DEAF) != 0};
 }
 
@@ -192,7 +193,8 @@ static void disconnect_client(struct client_end *c, unsigned switches)
     for (int i = 0; i < 10 && server_connections(worker->server) + tunnel_set_count(worker->tunnels) > 0; i++)
         pass(c, 40000); /* every deadline there is */
     FUZZ_ASSERT(server_connections(worker->server) == 0 && tunnel_set_count(worker->tunnels) == 0);
-    FUZZ_ASSERT(atomic_load(&environment->shared->inflight) == 0 && atomic_load(&environment->shared->websockets) == 0);
+    FUZZ_ASSERT(atomic_load(&environment->shared->inflight) == 0 && atomic_load(&environment->shared->receiving) == 0 &&
+                atomic_load(&environment->shared->websockets) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)

@@ -104,10 +104,10 @@ static inline bool said_chunks(struct str *rest, struct buf *body)
         if (!said_loose_line(rest, &line) || line.n > 0)
             return false;
     }
-    do { /* trailers */
+    do { /* trailers; a NUL at the front of one ends them as an empty line does, see said_nothing */
         if (!said_loose_line(rest, &line))
             return false;
-    } while (line.n > 0);
+    } while (line.n > 0 && line.p[0] != '\0');
     return true;
 }
 
