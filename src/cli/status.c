@@ -147,7 +147,7 @@ static void print_text(json_t *root)
             (void)printf("\n  %s", json_string_value(item));
         }
     }
-    (void)putchar('\n');
+    (void)printf("\nmemory %s\n", text_of(json_object_get(root, "memory"), "text"));
     json_array_foreach(json_object_get(config, "restart_needed"), i, item)
     {
         (void)printf("waits for a restart: %s\n", json_string_value(item));

@@ -1,9 +1,11 @@
 /* What the main thread does now and then: watchdog, history samples, systemd's status line. */
 #include "daemon/daemon.h"
+#include "daemon/heap.h"
 #include "daemon/history.h"
 #include "daemon/notify.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #define CHORES_CHECK 2000 /* ms between looks at the workers' loops where no watchdog asks for more */
 
@@ -23,6 +25,7 @@ static void take_samples(struct timer *t)
         history_sample(d->environments[i].history, &totals, clock_wall());
     }
     daemon_tell_status(d);
+    heap_give_back();
     again(d, t, t->due + HISTORY_STEP, take_samples);
 }
 
@@ -73,6 +76,29 @@ void daemon_tell_status(struct daemon *d)
         return;
     memcpy(d->status_line, text, sizeof text);
     notify_status("%s", text);
+}
+
+void daemon_bound_memory(struct daemon *d)
+{
+    struct buf text;
+    uint64_t before = d->memory.bytes, there = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    memory_bound_compute(d->config, d->worker_count, d->places, d->files, &d->memory);
+    if (d->memory.bytes == before)
+        return;
+    buf_init(&text, 2048);
+    memory_bound_text(&d->memory, &text);
+    log_info("memory", NULL, "%.*s", (int)buf_len(&text), buf_str(&text).p);
+    if (d->memory.bytes > there)
+        log_warning("memory", NULL, "this host has less memory than that, %llu bytes: lower what takes most",
+                    (unsigned long long)there);
+    buf_free(&text);
+    for (size_t i = 0; i < d->config->environment_count; i++) {
+        const struct environment_config *e = &d->config->environments[i];
+        unsigned inflight = environment_max_inflight(e, d->config, d->places);
+        if (inflight < e->max_inflight)
+            log_warning("main", e->name, "max_inflight is %u, but there are descriptors for %u only: raise LimitNOFILE",
+                        e->max_inflight, inflight);
+    }
 }
 
 void daemon_start_chores(struct daemon *d)

@@ -4,6 +4,7 @@
 #define PP_DAEMON_DAEMON_H
 
 #include "daemon/admin.h"
+#include "daemon/memory_bound.h"
 #include "daemon/token_manager.h"
 #include "proxy/worker.h"
 
@@ -46,6 +47,8 @@ struct daemon {
         struct buf problems, restart, changed; /* `restart`: since the start, not only by the last reload */
     } reload;
     struct buf posture;
+    struct memory_bound memory;
+    unsigned files; /* descriptors the process may open */
 
     int signal_fd;
     struct watch signals;
@@ -73,6 +76,9 @@ void daemon_start_chores(struct daemon *d);
 void daemon_stop_chores(struct daemon *d);
 /* Says to systemd what has become of the status line, if it changed. */
 void daemon_tell_status(struct daemon *d);
+
+/* Computes the most memory the config in force may need, and logs it. */
+void daemon_bound_memory(struct daemon *d);
 
 /* --- snapshot.c --- */
 void daemon_snapshot(void *daemon, struct status_snapshot *out);

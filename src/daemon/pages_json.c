@@ -129,6 +129,22 @@ static json_t *environment_object(const struct status_snapshot *s, const struct 
                      "pool", pool_object(&t->pool), "history", history_array(e->history));
 }
 
+static json_t *memory_object(const struct memory_bound *b)
+{
+    struct buf text;
+    json_t *parts = json_object();
+    for (size_t i = 0; i < MEMORY_PARTS && b->parts[i].name != NULL; i++)
+        (void)json_object_set_new(parts, b->parts[i].name,
+                                  json_pack("{s:o, s:o, s:s}", "count", integer(b->parts[i].count), "bytes",
+                                            integer(b->parts[i].bytes), "keys", b->parts[i].keys));
+    buf_init(&text, 2048);
+    memory_bound_text(b, &text);
+    json_t *object = json_pack("{s:o, s:o, s:o}", "bound_bytes", integer(b->bytes), "text", json_text(buf_str(&text)),
+                               "parts", parts);
+    buf_free(&text);
+    return object;
+}
+
 static json_t *problems_array(const struct status_snapshot *s)
 {
     struct buf text;
@@ -147,13 +163,13 @@ enum pp_result pages_status_json(const struct status_snapshot *s, struct buf *ou
         json_text_append(&environments, environment_object(s, &s->environments[i]));
     const char *state = s->draining ? "draining" : status_ready(s, NULL, NULL) ? "ready" : "not_ready";
     json_t *root = json_pack(
-        "{s:s, s:i, s:o, s:o, s:s, s:o, s:{s:o, s:b, s:o, s:o, s:o, s:o}, s:{s:i, s:i}, s:o, s:o, s:o}", "version",
+        "{s:s, s:i, s:o, s:o, s:s, s:o, s:{s:o, s:b, s:o, s:o, s:o, s:o}, s:{s:i, s:i}, s:o, s:o, s:o, s:o}", "version",
         PACKAGE_VERSION, "pid", (int)getpid(), "time", moment(s->now), "started", moment(s->started), "state", state,
         "problems", problems_array(s), "config", "path", json_text(str_of(s->config->path)), "ok", s->reload.ok ? 1 : 0,
         "last_try", moment(s->reload.when), "last_success", moment(s->reload.success_when), "problems",
         json_text_lines(s->reload.problems), "restart_needed", json_text_lines(s->reload.restart), "workers", "count",
         (int)s->workers, "stalled", (int)s->stalled_workers, "admin_listen", listen_array(&s->config->admin_listen),
-        "posture", json_text_or_null(s->posture), "environments", environments);
+        "posture", json_text_or_null(s->posture), "memory", memory_object(&s->memory), "environments", environments);
     enum pp_result rc = json_text_dump(root, JSON_INDENT(2), out);
     if (rc == PP_OK)
         rc = buf_append_char(out, '\n');

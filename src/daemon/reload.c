@@ -308,6 +308,7 @@ bool daemon_reload(struct daemon *d)
                  buf_len(&d->reload.changed) == 0 ? ": nothing changed" : "");
         daemon_log_lines(LOG_LEVEL_INFO, "changed", &d->reload.changed);
         daemon_log_lines(LOG_LEVEL_WARNING, "needs a restart", &d->reload.restart);
+        daemon_bound_memory(d);
         buf_clear(&d->posture);
         posture_text(config, secret_memory_locked(), &d->posture);
     } else {

@@ -4,6 +4,7 @@
 #include "base/crypto.h"
 #include "daemon/daemon.h"
 #include "daemon/hardening.h"
+#include "daemon/heap.h"
 #include "daemon/notify.h"
 #include "daemon/posture.h"
 
@@ -173,6 +174,7 @@ static enum pp_result start_workers(struct daemon *d, unsigned nofile)
     if (connections < 8)
         connections = 8;
     d->places = connections * count;
+    d->files = nofile;
     log_info("main", NULL, "%u worker%s, at most %u clients each (open files: %u)", count, count == 1 ? "" : "s",
              connections, nofile);
     for (unsigned i = 0; i < count; i++) {
@@ -232,6 +234,7 @@ static int start(struct daemon *d, struct config *config)
     d->reload.ok = true;
     d->reload.when = d->reload.success_when = d->started;
     posture_text(config, secret_memory_locked(), &d->posture);
+    daemon_bound_memory(d);
     log_info("main", NULL, "started: %.*s", (int)buf_len(&d->posture), buf_str(&d->posture).p);
     daemon_start_chores(d);
     notify_ready();
@@ -290,6 +293,7 @@ int daemon_run(const char *config_path)
     buf_init(&d->reload.changed, RELOAD_TEXT_MAX);
     buf_init(&d->posture, 16u * 1024);
     config_problems_init(&problems);
+    heap_prepare();
     if (!secret_memory_locked())
         log_warning("main", NULL,
                     "memory for secrets cannot be locked; raise LimitMEMLOCK, or make sure swap is encrypted");

@@ -49,6 +49,7 @@ void daemon_snapshot(void *daemon, struct status_snapshot *out)
     out->reload.problems = text_of(&d->reload.problems);
     out->reload.restart = text_of(&d->reload.restart);
     out->posture = text_of(&d->posture);
+    out->memory = d->memory;
     out->environment_count = d->environment_count;
     for (size_t i = 0; i < d->environment_count; i++)
         fill_environment(d, &d->environments[i], &out->environments[i]);

@@ -7,6 +7,7 @@
 #include "base/metrics.h"
 #include "config/config.h"
 #include "daemon/history.h"
+#include "daemon/memory_bound.h"
 #include "token/store.h"
 
 /* One held token. Points in time are wall ms, 0 = never or unknown. */
@@ -61,6 +62,7 @@ struct status_snapshot {
         const char *restart;  /* keys changed in the file that wait for a restart, lines of config_diff; else "" */
     } reload;
     const char *posture; /* daemon/posture.h */
+    struct memory_bound memory;
     struct status_environment environments[LIMIT_ENVIRONMENTS];
     size_t environment_count;
 };

@@ -12,11 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* A connection's memory in libmicrohttpd holds a request's head, one record per header line, and the answer's head. */
-#define SERVER_CONNECTION_MEMORY (48u * 1024)
-#define SERVER_HEADER_RECORD     64u /* at most what libmicrohttpd keeps for each header line or query argument */
-#define SERVER_STREAM_BLOCK      (32u * 1024)
-#define SERVER_SPARE_REQUESTS    64u
+#define SERVER_SPARE_REQUESTS 64u
 
 /* --- requests --- */
 
@@ -68,7 +64,9 @@ static void *request_line(void *cls, const char *uri, struct MHD_Connection *mhd
     r->line_turn = loop_turns(c->server->loop) + 1;
     r->started_usec = clock_usec();
     r->raw = uri == NULL ? "" : uri;
-    size_t n = strlen(r->raw);
+    r->raw_length = strlen(r->raw);
+    size_t n =
+        r->raw_length <= LIMIT_TARGET ? r->raw_length : LIMIT_TARGET + 1; /* enough to be refused for its length */
     char *copy = n <= sizeof r->short_target ? r->short_target : malloc(n);
     if (copy == NULL) {
         request_free(c->server, r);
@@ -126,7 +124,7 @@ static bool scan_head(struct MHD_Connection *mhd, struct server_request *r, cons
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     struct head_scan scan = {.request = r, .expected = version + strlen(version) + 2, .exact = true};
     size_t size = info == NULL ? 0 : info->header_size;
-    scan.exact = r->raw == method + strlen(method) + 1 && version == r->raw + r->target.n + 1;
+    scan.exact = r->raw == method + strlen(method) + 1 && version == r->raw + r->raw_length + 1;
     (void)MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, take_header, &scan);
     if (scan.expected + 2 != method + size)
         scan.exact = false;
@@ -550,10 +548,10 @@ struct server *server_new(struct loop *loop, const struct server_limits *limits,
     s->mhd = MHD_start_daemon(
         MHD_USE_ERROR_LOG | MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE, 0,
         NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, s, MHD_OPTION_CONNECTION_LIMIT,
-        limits->connections + SERVER_LEAVING, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)SERVER_CONNECTION_MEMORY,
-        MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_URI_LOG_CALLBACK, request_line,
-        s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
-        MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+        limits->connections + SERVER_LEAVING_AT_ONCE, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)SERVER_CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_STRICT_FOR_CLIENT, 0,
+        MHD_OPTION_URI_LOG_CALLBACK, request_line, s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
     const union MHD_DaemonInfo *info = s->mhd == NULL ? NULL : MHD_get_daemon_info(s->mhd, MHD_DAEMON_INFO_EPOLL_FD);
     if (info == NULL || loop_watch(loop, &s->mhd_watch, info->epoll_fd, EPOLLIN, mhd_ready) != PP_OK) {
         server_free(s);

@@ -63,6 +63,13 @@ struct server_limits {
     unsigned connections; /* clients at once; beyond, they get a 503 and are closed */
 };
 
+/* Connections beyond the limit: those that made room and are not closed yet. */
+#define SERVER_LEAVING_AT_ONCE 64u
+/* The most bytes of memory one client can take, its request's head and its answer's head included. */
+size_t server_client_cost(void);
+/* And on top of it one answer: of a body given whole, a copy. */
+size_t server_answer_cost(size_t whole_body);
+
 struct server *server_new(struct loop *loop, const struct server_limits *limits,
                           const struct server_handlers *handlers) PP_MUST_CHECK;
 /* All connections must be gone or are cut here; each open exchange gets `finished`. */

@@ -2,6 +2,7 @@
 #include "net/server_private.h"
 
 #include "base/crypto.h"
+#include "base/limits.h"
 #include "net/peer.h"
 
 #include <inttypes.h>
@@ -268,4 +269,16 @@ void server_unlink(struct server *s, struct server_connection *c)
     else
         s->connections = c->next;
     s->connection_count--;
+}
+
+size_t server_client_cost(void)
+{
+    return SERVER_CONNECTION_MEMORY + SERVER_LIBRARY_COST + sizeof(struct server_connection) +
+           sizeof(struct server_request) + LIMIT_TARGET;
+}
+
+size_t server_answer_cost(size_t whole_body)
+{
+    size_t lines = LIMIT_RESPONSE_HEAD + LIMIT_HEADERS * SERVER_HEADER_RECORD * 2;
+    return lines + (whole_body > SERVER_STREAM_BLOCK ? whole_body : SERVER_STREAM_BLOCK);
 }

@@ -68,7 +68,8 @@ struct server_request {
     int64_t started_usec;
     uint64_t line_turn; /* the loop's turn in which its first line was read */
     const char *raw;    /* where the target stands in libmicrohttpd's memory, which decodes it in place */
-    struct str target;  /* our copy of it, as it was sent */
+    size_t raw_length;
+    struct str target; /* our copy of it, as it was sent; cut where it is too long anyway */
     bool begun, complete, suspended, answered, streaming, cut;
     void (*upgraded)(void *owner, int fd, struct str early);
     void *upgrade_owner;
@@ -100,7 +101,12 @@ struct server {
     unsigned spare_count;
 };
 
-#define SERVER_LEAVING       64u  /* connections beyond the limit: those that made room and are not closed yet */
+/* A connection's memory in libmicrohttpd holds a request's head, one record per header line, and the answer's head. */
+#define SERVER_CONNECTION_MEMORY (48u * 1024)
+#define SERVER_HEADER_RECORD     64u /* at most what libmicrohttpd keeps for each header line or query argument */
+#define SERVER_STREAM_BLOCK      (32u * 1024)
+#define SERVER_LIBRARY_COST      2048u /* of a connection in libmicrohttpd, its memory apart */
+
 #define SERVER_PATIENCE      100  /* ms: who has kept us waiting for longer goes first when room is needed */
 #define SERVER_LOOK_FOR_ROOM 256u /* connections looked at to find one that can go */
 

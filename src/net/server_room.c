@@ -127,7 +127,7 @@ static void let_go(struct server_connection *c)
 
 bool server_has_room(const struct server *s)
 {
-    return s->connection_count < s->limits.connections + SERVER_LEAVING - 1;
+    return s->connection_count < s->limits.connections + SERVER_LEAVING_AT_ONCE - 1;
 }
 
 bool server_make_room(struct server *s)

@@ -21,6 +21,10 @@
 #define CHAIN_DEPTH         8
 #define PIN_TEXT            45 /* base64 of 32 bytes with its NUL */
 
+/* Bytes of a connection: OpenSSL's own with the server's certificates, and a buffer for one record each way. */
+#define TLS_STATE  (24u * 1024)
+#define TLS_RECORD (17u * 1024)
+
 /* AEAD with forward secrecy only; TLS 1.3 has nothing else anyway. */
 #define CIPHERS_TLS12 "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -412,6 +416,11 @@ uint64_t tls_wire_bytes(struct ssl_st *s)
 bool tls_has_pending(const struct ssl_st *s)
 {
     return SSL_has_pending(s) == 1;
+}
+
+size_t tls_cost(bool idle)
+{
+    return TLS_STATE + (idle ? 0 : 2 * TLS_RECORD);
 }
 
 void tls_free(struct ssl_st **s, bool polite)

@@ -38,6 +38,9 @@ enum pp_result tls_shutdown_write(struct ssl_st *s) PP_MUST_CHECK;
 uint64_t tls_wire_bytes(struct ssl_st *s);
 bool tls_has_pending(const struct ssl_st *s);
 
+/* The most bytes of memory one takes; `idle`: with no record on its way. */
+size_t tls_cost(bool idle);
+
 /* Frees it; the socket is left alone. `polite`: try to say close_notify first. */
 void tls_free(struct ssl_st **s, bool polite);
 

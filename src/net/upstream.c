@@ -11,7 +11,6 @@
 #define IDLE_LIMIT_LEAST 1000
 #define LIFE_LIMIT       3600000 /* ms: a new one looks at the name, the certificate and the way again */
 #define IDLE_TRUSTED     1000    /* one idle for longer is looked at before use */
-#define OPENING_AT_ONCE  64      /* more at a time would only starve each other */
 #define WAIT_GRACE       50 /* ms beyond connect_timeout: the attempt's own timeout knows more and should speak first */
 #define BACKOFF_FIRST    100u
 #define BACKOFF_LIMIT    30000u
@@ -123,7 +122,7 @@ static enum pp_result open_one(struct upstream_pool *pool)
 static enum pp_result provide(struct upstream_pool *pool, struct upstream_waiter *w)
 {
     if (pool->spare == 0) {
-        if (pool->opening.count >= OPENING_AT_ONCE)
+        if (pool->opening.count >= UPSTREAM_OPENING_AT_ONCE)
             return PP_AGAIN;
         enum pp_result rc = open_one(pool);
         if (rc != PP_OK)
@@ -384,7 +383,7 @@ static bool refill(struct upstream_pool *pool)
         return true;
     /* After a failure one tries for all. */
     unsigned wanted = pool->warm_failures > 0 ? 1 : pool->settings.warm - there;
-    while (wanted-- > 0 && pool->opening.count < OPENING_AT_ONCE)
+    while (wanted-- > 0 && pool->opening.count < UPSTREAM_OPENING_AT_ONCE)
         if (open_one(pool) != PP_OK) {
             back_off(pool);
             return true;

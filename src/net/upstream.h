@@ -82,6 +82,11 @@ struct upstream_connection *upstream_acquire(struct upstream_pool *pool, struct 
 /* The waiter hears nothing any more. A connection being opened for it is kept for the pool. */
 void upstream_cancel(struct upstream_waiter *w);
 
+/* Connections being opened at once, per pool: more would only starve each other. */
+#define UPSTREAM_OPENING_AT_ONCE 64u
+/* The most bytes of memory an open connection takes; `idle`: while nothing is on its way. */
+size_t upstream_connection_cost(bool tls, bool idle);
+
 /* --- one connection, held by one user at a time --- */
 struct upstream_user {
     /* Edge-triggered: `readable` means read until PP_AGAIN, `writable` that a write that said PP_AGAIN may go on. An

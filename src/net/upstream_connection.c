@@ -51,6 +51,11 @@ void connection_close(struct upstream_connection *c)
     loop_defer(loop, &c->free_later, free_connection);
 }
 
+size_t upstream_connection_cost(bool tls, bool idle)
+{
+    return sizeof(struct upstream_connection) + (tls ? tls_cost(idle) : 0);
+}
+
 /* --- opening --- */
 
 static void open_failed(struct upstream_connection *c, enum upstream_failure why, const char *detail)

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENVIRONMENT_WARM 2u /* upstream connections kept open ahead of need, per worker */
-
 /* A pool outlives a reload that does not change the way upstream. */
 struct pool_holder {
     unsigned refs;

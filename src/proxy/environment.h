@@ -16,6 +16,8 @@
 
 struct worker;
 
+#define ENVIRONMENT_WARM 2u /* upstream connections kept open ahead of need, per worker */
+
 /* What all workers together count, so that max_inflight and max_websockets hold for the environment. Any thread. */
 struct environment_shared {
     atomic_uint refs;

@@ -357,3 +357,21 @@ const struct server_handlers exchange_handlers = {
     .finished = finished,
     .closed = closed,
 };
+
+/* --- what it costs --- */
+
+size_t exchange_cost(void)
+{
+    return sizeof(struct exchange);
+}
+
+size_t exchange_request_cost(const struct environment_config *e)
+{
+    return (size_t)e->max_body + 1 + EXCHANGE_OUT_LIMIT + LIMIT_RESPONSE_HEAD + WORKER_SCRATCH + LIMIT_STREAM_BUFFER +
+           server_answer_cost(LIMIT_STREAM_BUFFER);
+}
+
+size_t exchange_body_cost(const struct environment_config *e)
+{
+    return (size_t)e->max_body + 1 < EXCHANGE_STREAM_UP ? (size_t)e->max_body + 1 : EXCHANGE_STREAM_UP;
+}

@@ -103,6 +103,12 @@ static inline enum sent exchange_sent(const struct exchange *ex)
     return ex->sent > ex->sent_before ? ex->sent : ex->sent_before;
 }
 
+/* The most bytes of memory that an exchange takes: each; with the answer it hands on and the body it keeps, once Proof
+ * is asked, its upstream connection apart; and with what has come of its body before. */
+size_t exchange_cost(void);
+size_t exchange_request_cost(const struct environment_config *e);
+size_t exchange_body_cost(const struct environment_config *e);
+
 /* Frees a spare one for good. */
 void exchange_dispose(struct exchange *ex);
 

@@ -369,6 +369,13 @@ void tunnel_begin(const struct tunnel_start *start)
         tunnel_run_soon(t);
 }
 
+size_t tunnel_cost(void)
+{
+    /* What may wait for upstream at the beginning came in a client's memory, what waits for the client in one read. */
+    size_t early = server_client_cost() + WORKER_SCRATCH, later = 2 * TUNNEL_READ;
+    return sizeof(struct tunnel) + LIMIT_TARGET + (early > later ? early : later);
+}
+
 /* --- all of them --- */
 
 struct tunnel_set *tunnel_set_new(struct worker *worker)

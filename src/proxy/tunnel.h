@@ -32,6 +32,8 @@ struct tunnel_start {
     struct str path;                      /* for the log */
     const char *request_id;
 };
+/* The most bytes of memory one tunnel can take, its upstream connection apart. */
+size_t tunnel_cost(void);
 void tunnel_begin(const struct tunnel_start *start);
 
 /* Every tunnel gets a Close 1012 (service restart) at its next frame boundary, spread over `spread` ms; a peer that has

@@ -138,18 +138,21 @@ def test_bodies_that_do_not_come_take_no_place_from_other_calls(daemon, upstream
     until(lambda: metric(running, "proofproxy_inflight") == 0, "nothing is under way")
 
 
-def test_a_body_that_comes_when_all_places_are_taken(daemon, upstream):
+@pytest.mark.parametrize("length, first, then", [
+    (20, 10, 10),  # it is whole now
+    (200000, 50000, 30000),  # it is enough for upstream to be asked
+])
+def test_a_body_that_comes_when_all_places_are_taken(daemon, upstream, length, first, then):
     running = daemon(upstream, max_inflight=4)
     upstream.fault("stall", path="/widget/stuck", count=0)
-    for sent in (10, 70000 - 100):  # the rest completes it, or is enough for upstream to be asked
-        late = running.client()
-        late.send(request("/widget/a", "POST", [f"Content-Length: {10 + 10 if sent == 10 else 200000}"]) + b"x" * sent)
-        stuck = crowd(running, lambda client: client.send(request("/widget/stuck")), 4)
-        late.try_send(b"x" * (10 if sent == 10 else 30000))
-        refused(late.response(), 503, "proxy_overloaded")
-        for client in (late, *stuck):
-            client.close()
-        until(lambda: metric(running, "proofproxy_inflight") == 0, "nothing is under way")
+    late = running.client()
+    late.send(request("/widget/a", "POST", [f"Content-Length: {length}"]) + b"x" * first)
+    stuck = crowd(running, lambda client: client.send(request("/widget/stuck")), 4)
+    late.try_send(b"x" * then)
+    refused(late.response(), 503, "proxy_overloaded")
+    for client in (late, *stuck):
+        client.close()
+    until(lambda: metric(running, "proofproxy_inflight") == 0, "nothing is under way")
     passed(running.get("/widget/a", method="POST", body=b"{}"))
 
 
