@@ -55,7 +55,7 @@ def growth(bench, options):
     try:
         with bench.proxies(upstream.port) as proxies:
             for connections in counts:
-                warm = 1 if connections < 1000 else 2 + connections // 1000
+                warm = 1 if connections < 1000 else 3 + connections // 500  # as many TLS handshakes upstream
                 runs = rounds_of(proxies, "/widget/small", connections, min(options.rounds, 3), options.seconds, warm)
                 results.append({"connections": connections, "runs": runs})
                 say(f"growth: {connections} connections")

@@ -51,6 +51,8 @@ HAPROXY = """
 global
   nbthread {workers}
   maxconn {maxconn}
+  tune.pool-low-fd-ratio 90
+  tune.pool-high-fd-ratio 95
   log stdout len 1024 format raw local0
 defaults
   mode http
@@ -69,7 +71,7 @@ backend b
   http-request set-header Authorization "Bearer {token}"
   http-request set-header Host localhost
   default-server ssl verify required ca-file {certs}/ca.crt verifyhost localhost sni str(localhost) ssl-min-ver TLSv1.3
-  server s 127.0.0.1:{upstream} pool-max-conn 8192
+  server s 127.0.0.1:{upstream} pool-max-conn 8192 pool-purge-delay 60s
 """
 PROOFPROXY = """
 workers = {workers}; admin = {{ listen = [ "unix:{dir}/{name}.sock" ]; }};

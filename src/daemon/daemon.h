@@ -33,6 +33,7 @@ struct daemon {
     struct admin *admin;
     struct worker *workers[LIMIT_WORKERS];
     uint64_t turns_seen[LIMIT_WORKERS];
+    struct acceptor_share clients; /* of each worker */
     unsigned worker_count, stalled_workers, drained_workers;
     unsigned places; /* for clients, of all workers together */
     struct daemon_environment environments[LIMIT_ENVIRONMENTS];

@@ -5,6 +5,8 @@
 #include "daemon/pages.h"
 #include "daemon/process_metrics.h"
 
+#include <stdio.h>
+
 static void gauge(struct buf *out, const char *name, const char *help, double value)
 {
     metrics_text_family(out, name, "gauge", help);
@@ -26,6 +28,13 @@ static void write_daemon(const struct status_snapshot *s, struct buf *out)
     gauge(out, "proofproxy_workers", "Event-loop threads.", s->workers);
     gauge(out, "proofproxy_workers_stalled", "Of them, those whose loop has not turned for seconds.",
           s->stalled_workers);
+    metrics_text_family(out, "proofproxy_worker_clients", "gauge", "Connections and WebSockets of apps, by worker.");
+    for (unsigned i = 0; i < s->workers; i++) {
+        char worker[16];
+        (void)snprintf(worker, sizeof worker, "%u", i);
+        struct metrics_label label = {"worker", worker};
+        metrics_text_count(out, "proofproxy_worker_clients", &label, 1, s->worker_clients[i]);
+    }
 }
 
 /* One sample per held token; a negative value leaves it out. */

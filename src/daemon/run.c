@@ -183,6 +183,7 @@ static enum pp_result start_workers(struct daemon *d, unsigned nofile)
         if (w == NULL)
             return PP_NOMEM;
         d->workers[d->worker_count++] = w;
+        acceptor_join(w->acceptor, &d->clients);
     }
     return PP_OK;
 }

@@ -43,6 +43,8 @@ void daemon_snapshot(void *daemon, struct status_snapshot *out)
     out->draining = d->draining;
     out->workers = d->worker_count;
     out->stalled_workers = d->stalled_workers;
+    for (unsigned i = 0; i < d->worker_count; i++)
+        out->worker_clients[i] = atomic_load_explicit(&d->clients.clients[i], memory_order_relaxed);
     out->reload.ok = d->reload.ok;
     out->reload.when = d->reload.when;
     out->reload.success_when = d->reload.success_when;

@@ -54,6 +54,7 @@ struct status_snapshot {
     const struct config *config; /* in force */
     bool draining;
     unsigned workers, stalled_workers; /* stalled: the loop has not turned for seconds */
+    unsigned worker_clients[LIMIT_WORKERS];
     struct {
         bool ok;              /* the last (re)load succeeded */
         int64_t when;         /* wall ms of the last try */

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -17,6 +18,8 @@
 #define ACCEPTOR_PER_TURN 64
 #define ACCEPTOR_PAUSE    100 /* ms without accepting when nothing could be freed */
 #define ACCEPTOR_BREATH   1   /* ms without accepting until what was freed is closed */
+#define ACCEPTOR_YIELD    1   /* ms without accepting, for the benefit of one with fewer clients */
+#define ACCEPTOR_PATIENCE 10u /* so many times in a row; then the other one is taken to be busy for long */
 
 struct listening {
     struct watch watch; /* first member: the watch is the listening */
@@ -29,6 +32,10 @@ struct acceptor {
     struct acceptor_handlers handlers;
     int reserve; /* an open descriptor to give up in need; -1 while it is given up */
     struct timer pause;
+    struct acceptor_share *share; /* NULL: alone */
+    unsigned member;
+    unsigned yielded; /* times in a row without any of the others taking a client */
+    unsigned others;  /* their clients, the last time */
     uint64_t starved;
     struct log_limit warned;
     struct listening listening[ACCEPTOR_LISTENERS];
@@ -70,6 +77,20 @@ void acceptor_free(struct acceptor *a)
     free(a);
 }
 
+void acceptor_join(struct acceptor *a, struct acceptor_share *share)
+{
+    a->share = share;
+    a->member = share->members++;
+}
+
+void acceptor_count(struct acceptor *a, int change)
+{
+    if (a->share != NULL)
+        atomic_fetch_add_explicit(&a->share->clients[a->member], (unsigned)change, memory_order_relaxed);
+}
+
+/* --- resting --- */
+
 static void resume_listening(struct timer *t)
 {
     struct acceptor *a = (struct acceptor *)((char *)t - offsetof(struct acceptor, pause));
@@ -89,6 +110,46 @@ static void rest(struct acceptor *a, msec pause)
         if (a->listening[i].watch.fd >= 0)
             (void)loop_rewatch(a->loop, &a->listening[i].watch, 0);
 }
+
+/* More than a twentieth ahead of the one with the fewest clients, and more than one: small differences are not worth a
+ * millisecond of anybody's time. `others`: the clients of all others together. */
+static bool ahead(const struct acceptor *a, unsigned *others)
+{
+    unsigned own = 0, least = UINT_MAX, all = 0;
+    for (unsigned i = 0; a->share != NULL && i < a->share->members; i++) {
+        unsigned clients = atomic_load_explicit(&a->share->clients[i], memory_order_relaxed);
+        if (i == a->member)
+            own = clients;
+        if (clients < least)
+            least = clients;
+        all += clients;
+    }
+    *others = all - own;
+    return own > least && own - least > 1 + least / 20;
+}
+
+/* Epoll is level-triggered and wakes everybody: who waits in the queue is in the others' sight too. */
+static void yield_to_others(struct acceptor *a, unsigned others)
+{
+    a->yielded++;
+    a->others = others;
+    rest(a, ACCEPTOR_YIELD);
+}
+
+/* How many it may take this turn however far it is ahead: none, until it has yielded often in vain, then more and
+ * more. */
+static int regardless(struct acceptor *a)
+{
+    unsigned others;
+    if (!ahead(a, &others) || others != a->others) /* they do take some */
+        a->yielded = 0;
+    if (a->yielded < ACCEPTOR_PATIENCE)
+        return 0;
+    unsigned doubled = a->yielded - ACCEPTOR_PATIENCE;
+    return doubled < 6 ? 1 << doubled : ACCEPTOR_PER_TURN;
+}
+
+/* --- accepting --- */
 
 /* No descriptor is left: somebody else goes, or the first in line is turned away by way of the reserve. */
 static void starve(struct acceptor *a, int listen_fd)
@@ -119,7 +180,13 @@ static void listening_ready(struct watch *w, uint32_t events)
     struct listening *l = (struct listening *)w;
     struct acceptor *a = l->acceptor;
     (void)events;
+    int granted = regardless(a);
+    unsigned others;
     for (int i = 0; i < ACCEPTOR_PER_TURN && w->fd >= 0 && a->handlers.room(a->handlers.owner); i++) {
+        if (i >= granted && ahead(a, &others)) {
+            yield_to_others(a, others);
+            return;
+        }
         int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             a->handlers.accepted(a->handlers.owner, l->tag, fd);
@@ -127,7 +194,8 @@ static void listening_ready(struct watch *w, uint32_t events)
             starve(a, w->fd);
             return;
         } else if (errno != ECONNABORTED && errno != EINTR && errno != EPROTO) {
-            return; /* EAGAIN: another worker was quicker, or the queue is empty */
+            a->yielded = 0; /* nobody waits in vain any more */
+            return;         /* EAGAIN: another worker was quicker, or the queue is empty */
         }
     }
 }
@@ -140,7 +208,8 @@ enum pp_result acceptor_add(struct acceptor *a, int listen_fd, void *tag)
             continue;
         l->tag = tag;
         /* Level-triggered without EPOLLEXCLUSIVE: that cannot be modified later, and a shared accept queue is short of
-         * work for a second worker only when the first one was quick enough. */
+         * work for a second worker only when the first one was quick enough. Who shares clients evenly is said by
+         * acceptor_share, not by which worker the kernel wakes first. */
         return loop_watch(a->loop, &l->watch, listen_fd, EPOLLIN, listening_ready);
     }
     return PP_LIMIT;

@@ -4,9 +4,19 @@
 #ifndef PP_NET_ACCEPTOR_H
 #define PP_NET_ACCEPTOR_H
 
+#include "base/limits.h"
 #include "net/loop.h"
 
+#include <stdatomic.h>
+
 struct acceptor;
+
+/* How many clients each of the acceptors has that listen on the same sockets, so that none gets ahead of the others.
+ * Zeroed before the first use; outlives them all. */
+struct acceptor_share {
+    unsigned members;
+    atomic_uint clients[LIMIT_WORKERS];
+};
 
 struct acceptor_handlers {
     /* A new client: the descriptor is the callee's, non-blocking and close-on-exec. `tag` is that of the listener. */
@@ -22,6 +32,11 @@ struct acceptor_handlers {
  * for a moment, to accept and at once close the waiting client, so that it learns of it and the backlog does not wedge.
  */
 struct acceptor *acceptor_new(struct loop *loop, const struct acceptor_handlers *handlers) PP_MUST_CHECK;
+/* From now on it is the next member of `share`: while another member has fewer clients, it leaves new ones to that one
+ * for a few milliseconds, then takes them itself. Before any of them accepts. */
+void acceptor_join(struct acceptor *a, struct acceptor_share *share);
+/* Its owner has a client more (+1) or less (-1): those accepted, for as long as they cost something. */
+void acceptor_count(struct acceptor *a, int change);
 /* Stops listening everywhere; the descriptors stay open. */
 void acceptor_free(struct acceptor *a);
 

@@ -339,6 +339,7 @@ static void closed(void *context, enum refusal refused)
     struct client *c = context;
     struct worker *w = c->environment->worker;
     metrics_gauge(w->metrics, c->environment->metrics_index, METRICS_CONNECTIONS, -1);
+    acceptor_count(w->acceptor, -1);
     if (refused != REFUSAL_NONE)
         metrics_count(w->metrics, c->environment->metrics_index, METRICS_LOCAL_REJECTIONS, refused, 1);
     environment_unref(&c->environment);

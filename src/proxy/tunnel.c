@@ -147,6 +147,7 @@ void tunnel_end(struct tunnel *t, bool reset)
     if (t->next != NULL)
         t->next->prev = t->prev;
     t->set->count--;
+    acceptor_count(w->acceptor, -1);
     /* In the next turn, so that there is one: the worker looks there whether the last tunnel went, and writes the log.
      */
     loop_later(w->loop, &t->later, run_later);
@@ -331,6 +332,7 @@ static void count_in(struct tunnel *t)
         t->next->prev = t;
     t->set->tunnels = t;
     t->set->count++;
+    acceptor_count(w->acceptor, 1); /* it was counted as a connection until now */
     t->metrics_handle = metrics_websocket_open(w->metrics, t->environment->metrics_index, token_fingerprint(t->token));
     atomic_fetch_add_explicit(&token_use(t->token)->websockets, 1, memory_order_relaxed);
 }

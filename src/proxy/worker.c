@@ -30,6 +30,7 @@ static void accepted(void *owner, void *tag, int fd)
     c->environment = environment_ref(e);
     c->allowed = !gate;
     metrics_gauge(w->metrics, e->metrics_index, METRICS_CONNECTIONS, 1);
+    acceptor_count(w->acceptor, 1);
     int domain = AF_UNIX;
     socklen_t n = sizeof domain;
     (void)getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n);
@@ -179,11 +180,11 @@ void worker_free(struct worker *w)
     }
     if (w->loop != NULL)
         loop_settle(w->loop); /* messages that came too late still find everything in place */
-    acceptor_free(w->acceptor);
     server_free(w->server);
     if (w->tunnels != NULL)
         tunnel_set_free(w->tunnels);
-    write_log(w); /* about what was cut just now */
+    acceptor_free(w->acceptor); /* it was told of each client that went just now */
+    write_log(w);               /* about what was cut just now */
     while (w->environments != NULL) {
         struct environment *e = w->environments;
         w->environments = e->next;

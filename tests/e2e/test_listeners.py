@@ -8,10 +8,12 @@ import stat
 
 import pytest
 
+from harness.admin import metrics
 from harness.client import Client
 from harness.daemon import Reservation
 from harness.expect import passed, refused
 from harness.upstream import OK
+from harness.waiting import until
 
 
 @pytest.fixture
@@ -151,3 +153,23 @@ def test_the_start_says_who_may_come_in(daemon, upstream):
     running = daemon(upstream)
     running.wait_log(str(running.port))
     assert pathlib.Path(f"/proc/{running.pid}").exists()
+
+
+@pytest.mark.parametrize("burst", [False, True], ids=["one after the other", "all at once"])
+def test_workers_share_clients_evenly(daemon, fakeproof, burst):
+    running = daemon(fakeproof(), settings={"workers": 2})
+    clients = []
+    try:
+        for _ in range(200):
+            clients.append(running.client())
+            if not burst:
+                assert clients[-1].get("/widget/users/u1/kyc-status").status == 404
+        for client in clients:
+            assert client.get("/widget/users/u1/kyc-status").status == 404
+        found = [value for (name, _), value in metrics(running).items() if name == "proofproxy_worker_clients"]
+        assert sum(found) == 200 and max(found) <= 1.1 * min(found), found
+    finally:
+        for client in clients:
+            client.close()
+    until(lambda: not any(v for (name, _), v in metrics(running).items() if name == "proofproxy_worker_clients"),
+          "no worker counts a client that left")
