@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-static const struct metrics_reasons directions = {(const char *const[]){"to_upstream", "to_client"}, 2};
+static const struct metrics_reasons directions = {(const char *const[]){"to_upstream", "to_client"}, 2, 0, 2};
 
 /* Proof's API answers in 20 to 500 ms, a local refusal in some 100 us: fine steps there, and one at each default
  * timeout (3 s, 30 s). */
@@ -16,9 +16,11 @@ struct metrics *metrics_new(const struct metrics_reasons reasons[static METRICS_
     struct metrics *m = calloc(1, sizeof *m);
     if (m == NULL)
         return NULL;
-    for (unsigned i = 0; i <= METRICS_RETRIES; i++)
-        m->reasons[i] = (struct metrics_reasons){
-            reasons[i].names, reasons[i].count < METRICS_REASONS ? reasons[i].count : METRICS_REASONS};
+    for (unsigned i = 0; i <= METRICS_RETRIES; i++) {
+        m->reasons[i] = reasons[i];
+        if (reasons[i].count > METRICS_REASONS)
+            m->reasons[i].count = METRICS_REASONS;
+    }
     m->reasons[METRICS_WEBSOCKET_BYTES] = directions;
     return m;
 }

@@ -42,10 +42,12 @@ enum metrics_gauge {
 };
 
 /* Label values of the reasons 0..count-1 of one counter; kept by pointer, so of static life. An index beyond the table
- * is counted as "other". Reasons that never happened are not shown. */
+ * is counted as "other". Those from `always` up to `always_end` are shown before they happen too, so that an alert sees
+ * the first time as an increase; others only when they did. */
 struct metrics_reasons {
     const char *const *names;
     size_t count;
+    size_t always, always_end;
 };
 
 /* `reasons` is indexed by METRICS_UPSTREAM_ERRORS, _LOCAL_REJECTIONS and _RETRIES; the others have none. NULL when out

@@ -307,7 +307,7 @@ static uint64_t counter_sum(const struct metrics *m, unsigned environment, enum 
     return n;
 }
 
-/* Of the counters with reasons, those that happened; a direction is always shown; what has no name is "other". */
+/* The usual reasons are always shown; what has no name is "other". */
 static void write_counter(struct metrics *m, enum metrics_counter counter, struct buf *out)
 {
     const struct counter_family *family = &counter_families[counter];
@@ -323,7 +323,9 @@ static void write_counter(struct metrics *m, enum metrics_counter counter, struc
             bool named = r < reasons->count;
             uint64_t n = counter_sum(m, e, counter, r, named ? r + 1 : METRICS_REASONS + 1);
             labels[1].value = named ? reasons->names[r] : "other";
-            if (n > 0 || (named && counter == METRICS_WEBSOCKET_BYTES))
+            bool always =
+                named && (counter == METRICS_WEBSOCKET_BYTES || (r >= reasons->always && r < reasons->always_end));
+            if (n > 0 || always)
                 metrics_text_count(out, family->name, labels, 2, n);
         }
     }

@@ -193,11 +193,10 @@ static enum pp_result make_metrics(struct daemon *d)
     static const char *names[REFUSAL_COUNT];
     for (int i = 0; i < REFUSAL_COUNT; i++)
         names[i] = i == REFUSAL_NONE ? "none" : reply_rule((enum refusal)i)->reason;
-    const struct metrics_reasons refusals = {names, REFUSAL_COUNT};
     const struct metrics_reasons reasons[METRICS_RETRIES + 1] = {
-        [METRICS_UPSTREAM_ERRORS] = refusals,
-        [METRICS_LOCAL_REJECTIONS] = refusals,
-        [METRICS_RETRIES] = {retry_reason_names, RETRY_REASON_COUNT},
+        [METRICS_UPSTREAM_ERRORS] = {names, REFUSAL_COUNT, REFUSAL_CONNECT, REFUSAL_COUNT},
+        [METRICS_LOCAL_REJECTIONS] = {names, REFUSAL_COUNT, REFUSAL_NONE + 1, REFUSAL_CONNECT},
+        [METRICS_RETRIES] = {retry_reason_names, RETRY_REASON_COUNT, 0, RETRY_REASON_COUNT},
     };
     d->metrics = metrics_new(reasons);
     return d->metrics == NULL ? PP_NOMEM : PP_OK;

@@ -143,6 +143,26 @@ def test_metrics_count_what_happened(daemon, fakeproof, vault):
     assert metric(running, "process_open_fds") > 5
 
 
+def test_counters_are_there_before_anything_happened(daemon, fake, token):
+    """An alert on an increase sees the first time only if the series stood at 0 before."""
+    running = daemon(fake, token_file=[f"{token} expires=2100-01-01T00:00:00Z"])
+    assert running.get(NOBODY).status == 404
+    until(lambda: metric(running, "proofproxy_requests_total") == 1, "the request to be counted")
+    names = {name for name, _ in metrics(running)}
+    for name in ("build_info", "requests_total", "request_duration_seconds_bucket", "upstream_duration_seconds_bucket",
+                 "upstream_errors_total", "local_rejections_total", "retries_total", "token_info", "token_accepted",
+                 "token_expiry_timestamp_seconds", "token_last_used_timestamp_seconds", "token_fallbacks_total",
+                 "token_file_stale_seconds", "websocket_sessions", "websocket_bytes_total", "inflight", "connections",
+                 "config_last_reload_successful", "config_last_reload_success_timestamp_seconds",
+                 "response_leaks_masked_total"):
+        assert f"proofproxy_{name}" in names
+    for name, reason in (("retries", "connect"), ("retries", "503"), ("upstream_errors", "tls"),
+                         ("upstream_errors", "upstream_timeout"), ("local_rejections", "overloaded"),
+                         ("local_rejections", "origin")):
+        labels = {("environment", "production"), ("reason", reason)}
+        assert metrics(running)[f"proofproxy_{name}_total", frozenset(labels)] == 0
+
+
 def test_upstream_errors_are_counted_by_reason(daemon):
     closed = Reservation()
     running = daemon(base_url=f"https://{closed.text}", retries={"attempts": 1})

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 static const char *const names[] = {"none", "host", "connect"};
-static struct metrics_reasons reasons[METRICS_RETRIES + 1] = {{names, 3}, {names, 3}, {names, 3}};
+static struct metrics_reasons reasons[METRICS_RETRIES + 1] = {{names, 3, 0, 0}, {names, 3, 0, 0}, {names, 3, 1, 3}};
 
 static char *text_of(struct metrics *m)
 {
@@ -90,6 +90,7 @@ START_TEST(test_counters_and_gauges)
     assert_line(text, "proofproxy_upstream_tls_resumed_total{environment=\"sandbox\"} 7");
     assert_line(text, "proofproxy_local_rejections_total{environment=\"sandbox\",reason=\"other\"} 2");
     ck_assert_ptr_null(strstr(text, "reason=\"none\""));
+    assert_line(text, "proofproxy_retries_total{environment=\"sandbox\",reason=\"connect\"} 0");
     struct metrics_totals t;
     metrics_totals(m, e, &t);
     ck_assert_uint_eq(t.counters[METRICS_LOCAL_REJECTIONS], 3);
