@@ -3,6 +3,7 @@
 
 #include "base/crypto.h"
 #include "daemon/daemon.h"
+#include "daemon/footprint.h"
 #include "daemon/hardening.h"
 #include "daemon/heap.h"
 #include "daemon/notify.h"
@@ -226,6 +227,7 @@ static int start(struct daemon *d, struct config *config)
         daemon_log_lines(LOG_LEVEL_ERROR, "cannot start", &problems);
         goto out;
     }
+    footprint_trim();
     for (unsigned i = 0; i < d->worker_count; i++)
         if (worker_start(d->workers[i]) != PP_OK) {
             log_error("main", NULL, "cannot start a thread: %m");
