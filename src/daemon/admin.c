@@ -3,9 +3,11 @@
 
 #include "base/json_text.h"
 #include "base/log.h"
+#include "net/peer.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define PAGE_MAX (8u * 1024 * 1024) /* bytes of the largest page: /metrics of all environments, many workers */
 
@@ -244,6 +246,15 @@ void admin_reload_done(struct admin_reload *waiter, bool ok, const char *text)
     forget(waiter);
 }
 
+/* A reload reads files, resolves names and takes the main thread's time: on TCP, which every local user can reach, only
+ * root and the daemon's own user may have one. A Unix socket has its mode for that. */
+static bool may_reload(const struct local_request *request)
+{
+    struct peer peer;
+    return request->unix_socket ||
+           (peer_lookup(request->fd, NULL, &peer) == PP_OK && (peer.uid == 0 || peer.uid == geteuid()));
+}
+
 static bool on_request(void *owner, struct local_exchange *exchange, const struct local_request *request,
                        struct local_reply *reply)
 {
@@ -256,6 +267,10 @@ static bool on_request(void *owner, struct local_exchange *exchange, const struc
     free(s);
     if (answered)
         return true;
+    if (!may_reload(request))
+        return fail_here(reply, 403, "forbidden", "admin_reload_not_allowed",
+                         "over TCP only root and the daemon's own user may ask for a reload: use the admin socket, or "
+                         "systemctl reload");
     struct admin_reload *waiter = calloc(1, sizeof *waiter);
     if (waiter == NULL)
         return fail_here(reply, 500, "internal_error", "admin_no_memory", "out of memory");

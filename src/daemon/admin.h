@@ -1,7 +1,8 @@
 /* The admin interface: which path shows what, to whom, and POST /reload. Main thread.
  *
  * It trusts whoever may open its Unix socket. On TCP it takes no browser's word: Host must be localhost or an IP
- * address (a name could have been rebound), a request that names a foreign Origin or Sec-Fetch-Site is refused. */
+ * address (a name could have been rebound), a request that names a foreign Origin or Sec-Fetch-Site is refused; and a
+ * reload is only for root and the daemon's own user. */
 #ifndef PP_DAEMON_ADMIN_H
 #define PP_DAEMON_ADMIN_H
 

@@ -239,7 +239,7 @@ static enum MHD_Result whole_request(struct local_exchange *x, const char *metho
         path.n = (size_t)(mark - x->target);
         query = (struct str){mark + 1, target.n - path.n - 1};
     }
-    struct local_request request = {str_of(method), path, query, c->unix_socket, &headers, buf_str(&x->body)};
+    struct local_request request = {str_of(method), path, query, c->unix_socket, c->fd, &headers, buf_str(&x->body)};
     if (x->server->handler(x->server->owner, x, &request, &reply))
         return queue_reply(x->connection, &reply);
     if (x->answered)

@@ -17,6 +17,7 @@
 struct local_request { /* views, valid until the handler returns */
     struct str method, path, query;
     bool unix_socket; /* came by a Unix socket */
+    int fd;           /* the client's, for peer_lookup */
     const struct header_list *headers;
     struct str body;
 };

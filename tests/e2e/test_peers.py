@@ -224,3 +224,28 @@ def test_a_reload_changes_who_may_come(gate, road, stranger):
     running.write_config()
     running.reload()
     assert road.call(stranger) == REFUSED
+
+
+# --- the admin listener ---
+RELOAD = """
+import http.client, json, sys
+for method, path in (("GET", "/livez"), ("POST", "/reload")):
+    connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+    connection.request(method, path)
+    answer = connection.getresponse()
+    body = answer.read()
+    print(answer.status, json.loads(body).get("code", "") if path == "/reload" else "")
+"""
+
+
+def test_a_reload_over_tcp_is_for_root_and_our_own_user(daemon, upstream, stranger):
+    port = Reservation()
+    running = daemon(upstream, settings={"admin": {"listen": [port.text]}})
+    try:
+        if os.geteuid() == 0:
+            assert stranger.python(RELOAD, port.port).split() == ["200", "403", "admin_reload_not_allowed"]
+            assert running.notices.count("RELOADING=1") == 0
+        assert User(os.geteuid()).python(RELOAD, port.port).split() == ["200", "200"]
+        assert running.notices.count("RELOADING=1") == 1
+    finally:
+        port.close()

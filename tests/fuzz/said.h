@@ -21,9 +21,10 @@ struct said_list {
     struct buf bodies;
 };
 
-/* A line up to CRLF. False when there is none, or when a bare CR or LF comes before. A NUL in the place of the CR looks
- * the same once libmicrohttpd, which makes the CR a NUL, has read it: known, and said in SECURITY.md. */
-static inline bool said_line(struct str *rest, struct str *line)
+/* A line up to CRLF. False when there is none, or when a bare CR or LF comes before. libmicrohttpd makes NULs of CR and
+ * LF, after which NULs that were sent look the same: one in the place of the CR, and, at the end of a head, one before
+ * a CRLF that only a bare LF follows. Known, and said in SECURITY.md. *ends: the head ends with it. */
+static inline bool said_line(struct str *rest, struct str *line, bool *ends)
 {
     const char *end = rest->n == 0 ? NULL : memchr(rest->p, '\n', rest->n);
     if (end == NULL || end == rest->p || (end[-1] != '\r' && end[-1] != '\0'))
@@ -31,6 +32,13 @@ static inline bool said_line(struct str *rest, struct str *line)
     *line = (struct str){rest->p, (size_t)(end - rest->p) - 1};
     rest->p += line->n + 2;
     rest->n -= line->n + 2;
+    if (line->n > 0 && line->p[line->n - 1] == '\0' && end[-1] == '\r' && rest->n > 0 && rest->p[0] == '\n') {
+        line->n--;
+        rest->p++, rest->n--;
+        *ends = true;
+    } else {
+        *ends = line->n == 0;
+    }
     return line->n == 0 || memchr(line->p, '\r', line->n) == NULL;
 }
 
@@ -45,6 +53,23 @@ static inline bool said_loose_line(struct str *rest, struct str *line)
     rest->n -= line->n + 1;
     if (line->n > 0 && line->p[line->n - 1] == '\r')
         line->n--;
+    return true;
+}
+
+/* Where a line is passed over anyway, before a request and among trailers, libmicrohttpd ends it at a CR, an LF, or
+ * both, and takes one that begins with a NUL for an empty one, whatever follows in it: said in SECURITY.md. *empty: it
+ * is one. */
+static inline bool said_passed_over(struct str *rest, bool *empty)
+{
+    size_t n = 0;
+    while (n < rest->n && rest->p[n] != '\r' && rest->p[n] != '\n')
+        n++;
+    if (n == rest->n || (rest->p[n] == '\r' && n + 1 == rest->n))
+        return false;
+    *empty = n == 0 || rest->p[0] == '\0';
+    n += rest->p[n] == '\r' && rest->p[n + 1] == '\n' ? 2 : 1;
+    rest->p += n;
+    rest->n -= n;
     return true;
 }
 
@@ -104,10 +129,11 @@ static inline bool said_chunks(struct str *rest, struct buf *body)
         if (!said_loose_line(rest, &line) || line.n > 0)
             return false;
     }
-    do { /* trailers; a NUL at the front of one ends them as an empty line does, see said_nothing */
-        if (!said_loose_line(rest, &line))
+    bool end;
+    do { /* trailers */
+        if (!said_passed_over(rest, &end))
             return false;
-    } while (line.n > 0 && line.p[0] != '\0');
+    } while (!end);
     return true;
 }
 
@@ -116,7 +142,8 @@ static inline bool said_one(struct str *rest, struct said *out, struct buf *bodi
 {
     struct said_framing f = {0};
     struct str line;
-    if (!said_line(rest, &line))
+    bool ends;
+    if (!said_line(rest, &line, &ends))
         return false;
     const char *first = memchr(line.p, ' ', line.n), *last = memrchr(line.p, ' ', line.n);
     if (first == NULL || first == last)
@@ -126,12 +153,12 @@ static inline bool said_one(struct str *rest, struct said *out, struct buf *bodi
     struct str version = {last + 1, (size_t)(line.p + line.n - last - 1)};
     if (!str_equal(version, STR("HTTP/1.1")) && !str_equal(version, STR("HTTP/1.0")))
         return false;
-    do {
-        if (!said_line(rest, &line))
+    while (!ends) {
+        if (!said_line(rest, &line, &ends))
             return false;
         if (line.n > 0)
             said_header(&f, line);
-    } while (line.n > 0);
+    }
     if (f.bad || f.lengths + f.codings > 1)
         return false;
     out->body_at = buf_len(bodies);
@@ -148,26 +175,17 @@ static inline bool said_one(struct str *rest, struct said *out, struct buf *bodi
     return true;
 }
 
-/* A line of nothing, which may stand before a request (RFC 9112 2.2). For libmicrohttpd a line that begins with a NUL
- * is one too, whatever follows in it: known, and said in SECURITY.md. */
-static inline bool said_nothing(struct str *rest)
-{
-    struct str from = *rest, line;
-    bool nothing = rest->n > 0 && (rest->p[0] == '\n' || rest->p[0] == '\0' || rest->p[0] == '\r') &&
-                   said_loose_line(rest, &line) && (line.n == 0 || line.p[0] == '\0');
-    if (!nothing)
-        *rest = from;
-    return nothing;
-}
-
 /* Lists the requests in a stream. */
 static inline void said_read(struct said_list *list, struct str stream)
 {
     list->count = 0;
     buf_init(&list->bodies, 8u << 20);
     for (;;) {
-        while (said_nothing(&stream))
-            continue;
+        struct str before = stream;
+        bool empty;
+        while (said_passed_over(&stream, &empty) && empty)
+            before = stream;
+        stream = before;
         if (list->count == SAID_MOST || !said_one(&stream, &list->items[list->count], &list->bodies))
             return;
         list->count++;
