@@ -83,6 +83,16 @@ enum pp_result crypto_sha1(const void *bytes, size_t n, unsigned char out[static
     return digest(bytes, n, EVP_sha1(), out);
 }
 
+void crypto_hex(const unsigned char *bytes, size_t n, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < n; i++) {
+        *out++ = digits[bytes[i] >> 4];
+        *out++ = digits[bytes[i] & 15];
+    }
+    *out = '\0';
+}
+
 void crypto_base64(const void *bytes, size_t n, char *out)
 {
     const unsigned char *from = bytes;

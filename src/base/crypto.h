@@ -28,6 +28,9 @@ void secret_wipe(void *bytes, size_t n);
 enum pp_result crypto_sha256(const void *bytes, size_t n, unsigned char out[static 32]) PP_MUST_CHECK;
 enum pp_result crypto_sha1(const void *bytes, size_t n, unsigned char out[static 20]) PP_MUST_CHECK;
 
+/* Lower-case hexadecimal and a final NUL: out holds 2 * n + 1 bytes. */
+void crypto_hex(const unsigned char *bytes, size_t n, char *out);
+
 /* Base64 with padding (RFC 4648 4) and a final NUL: out holds 4 * ((n + 2) / 3) + 1 bytes. */
 void crypto_base64(const void *bytes, size_t n, char *out);
 

@@ -55,6 +55,12 @@ void metrics_text_sample(struct buf *out, const char *name, const struct metrics
         buf_printf(out, "%.16g\n", value);
 }
 
+void metrics_text_gauge(struct buf *out, const char *name, const char *help, double value)
+{
+    metrics_text_family(out, name, "gauge", help);
+    metrics_text_sample(out, name, NULL, 0, value);
+}
+
 void metrics_text_count(struct buf *out, const char *name, const struct metrics_label *labels, size_t count,
                         uint64_t value)
 {

@@ -19,7 +19,9 @@ void metrics_text_family(struct buf *out, const char *name, const char *type, co
 /* One sample; labels with an empty or NULL value are left out, as the format treats the two alike. */
 void metrics_text_sample(struct buf *out, const char *name, const struct metrics_label *labels, size_t count,
                          double value);
-/* The same for whole numbers, exact up to 64 bits. */
+/* A whole family of one gauge without labels. */
+void metrics_text_gauge(struct buf *out, const char *name, const char *help, double value);
+/* A sample as above, for whole numbers, exact up to 64 bits. */
 void metrics_text_count(struct buf *out, const char *name, const struct metrics_label *labels, size_t count,
                         uint64_t value);
 

@@ -2,6 +2,8 @@
 #ifndef PP_BASE_STR_H
 #define PP_BASE_STR_H
 
+#include "base/ascii.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
@@ -30,15 +32,9 @@ static inline bool str_equal_nocase(struct str a, struct str b)
 {
     if (a.n != b.n)
         return false;
-    for (size_t i = 0; i < a.n; i++) {
-        unsigned char x = (unsigned char)a.p[i], y = (unsigned char)b.p[i];
-        if (x >= 'A' && x <= 'Z')
-            x = (unsigned char)(x + 32);
-        if (y >= 'A' && y <= 'Z')
-            y = (unsigned char)(y + 32);
-        if (x != y)
+    for (size_t i = 0; i < a.n; i++)
+        if (ascii_lower(a.p[i]) != ascii_lower(b.p[i]))
             return false;
-    }
     return true;
 }
 

@@ -1,6 +1,8 @@
 /* Nearest known name by optimal string alignment distance. */
 #include "base/suggest.h"
 
+#include "base/ascii.h"
+
 #include <stdint.h>
 #include <string.h>
 
@@ -8,9 +10,7 @@
 
 static char folded(char c)
 {
-    if (c >= 'A' && c <= 'Z')
-        return (char)(c + 32);
-    return c == '-' ? '_' : c;
+    return c == '-' ? '_' : ascii_lower(c);
 }
 
 static size_t least(size_t a, size_t b)

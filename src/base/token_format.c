@@ -3,16 +3,11 @@
 
 #include "base/limits.h"
 
-static bool is_space(char c)
-{
-    return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
 struct str token_format_trim(struct str bytes)
 {
-    while (bytes.n > 0 && is_space(bytes.p[0]))
+    while (bytes.n > 0 && ascii_is_space(bytes.p[0]))
         bytes.p++, bytes.n--;
-    while (bytes.n > 0 && is_space(bytes.p[bytes.n - 1]))
+    while (bytes.n > 0 && ascii_is_space(bytes.p[bytes.n - 1]))
         bytes.n--;
     return bytes;
 }
@@ -24,7 +19,8 @@ static const char *scheme_prefix(struct str bytes)
 
     if (str_equal_nocase(bytes, bearer)) /* a script has pasted an empty variable behind it */
         return "the word Bearer without a token behind it: write the token alone";
-    if (bytes.n > bearer.n && str_equal_nocase((struct str){bytes.p, bearer.n}, bearer) && is_space(bytes.p[bearer.n]))
+    if (bytes.n > bearer.n && str_equal_nocase((struct str){bytes.p, bearer.n}, bearer) &&
+        ascii_is_space(bytes.p[bearer.n]))
         return "a \"Bearer \" prefix: write the token alone, the daemon adds the scheme";
     if (bytes.n >= authorization.n && str_equal_nocase((struct str){bytes.p, authorization.n}, authorization))
         return "a whole header line: write the token alone, without \"Authorization:\"";
@@ -35,7 +31,7 @@ static const char *bad_byte(struct str bytes, size_t i)
 {
     unsigned char c = (unsigned char)bytes.p[i];
 
-    if (is_space((char)c))
+    if (ascii_is_space((char)c))
         return "white space inside the token: write one token, in one piece";
     if (c < 0x20 || c == 0x7f)
         return "a control byte: a token is visible ASCII characters only";

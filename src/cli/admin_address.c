@@ -2,7 +2,6 @@
 #include "cli/admin_client.h"
 #include "config/config.h"
 
-#include <ctype.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -17,11 +16,16 @@ struct token_at {
     struct str text;
 };
 
+static bool is_word(char c)
+{
+    return ascii_is_letter(c) || ascii_is_digit(c) || c == '_' || c == '-';
+}
+
 static struct str skip_blanks(struct str in)
 {
     while (in.n > 0 && in.p != NULL) {
         size_t n = 0;
-        if (isspace((unsigned char)in.p[0])) {
+        if (ascii_is_space(in.p[0])) {
             n = 1;
         } else if (in.p[0] == '#' || str_starts(in, STR("//"))) {
             while (n < in.n && in.p[n] != '\n')
@@ -52,8 +56,8 @@ static struct token_at next_token(struct str *in)
         token.kind = 's';
         token.text = (struct str){in->p + 1, n - 1};
         n += n < in->n;
-    } else if (isalpha((unsigned char)in->p[0])) {
-        while (n < in->n && (isalnum((unsigned char)in->p[n]) || in->p[n] == '_' || in->p[n] == '-'))
+    } else if (ascii_is_letter(in->p[0])) {
+        while (n < in->n && is_word(in->p[n]))
             n++;
         token.kind = 'w';
         token.text = (struct str){in->p, n};

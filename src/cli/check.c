@@ -49,7 +49,7 @@ static json_t *problem_to_json(struct str line, struct str file)
     int64_t number = 0;
     size_t at = file.n + 1; /* behind the colon */
 
-    for (; at < line.n && line.p[at] >= '0' && line.p[at] <= '9'; at++)
+    for (; at < line.n && ascii_is_digit(line.p[at]); at++)
         number = number * 10 + (line.p[at] - '0');
     struct str rest = at + 2 <= line.n ? (struct str){line.p + at + 2, line.n - at - 2} : STR_NONE;
     const char *end = rest.n == 0 ? NULL : memmem(rest.p, rest.n, ": ", 2);

@@ -1,6 +1,7 @@
 /* Reading, checking and comparing of addresses. */
 #include "config/address.h"
 
+#include "base/ascii.h"
 #include "config/value.h"
 
 #include <arpa/inet.h>
@@ -9,19 +10,9 @@
 
 #define HOST_MAX 253u /* bytes of a DNS name (RFC 1035 2.3.4) */
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
-}
-
 static bool is_alnum(char c)
 {
-    return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z');
+    return ascii_is_digit(c) || ascii_is_letter(c);
 }
 
 static struct str from(struct str text, size_t n)
@@ -104,7 +95,7 @@ static bool parse_port(struct str text, unsigned *out)
     if (text.n < 1 || text.n > 5)
         return false;
     for (size_t i = 0; i < text.n; i++) {
-        if (!is_digit(text.p[i]))
+        if (!ascii_is_digit(text.p[i]))
             return false;
         port = port * 10 + (unsigned)(text.p[i] - '0');
     }
@@ -119,10 +110,10 @@ static const char port_phrase[] = "expected a port from 1 to 65535 behind the co
 /* Would a resolver take the last label for (a part of) an address: "1", "0x7f"? */
 static bool label_is_number(struct str label)
 {
-    bool hex = label.n >= 2 && label.p[0] == '0' && lower(label.p[1]) == 'x';
+    bool hex = label.n >= 2 && label.p[0] == '0' && ascii_lower(label.p[1]) == 'x';
 
     for (size_t i = hex ? 2 : 0; i < label.n; i++)
-        if (!is_digit(label.p[i]) && !(hex && lower(label.p[i]) >= 'a' && lower(label.p[i]) <= 'f'))
+        if (hex ? ascii_hex(label.p[i]) < 0 : !ascii_is_digit(label.p[i]))
             return false;
     return true;
 }
@@ -179,7 +170,7 @@ static char *copy_lower(struct memory *memory, struct str text)
     char *copy = memory_copy(memory, text);
 
     for (size_t i = 0; copy != NULL && i < text.n; i++)
-        copy[i] = lower(copy[i]);
+        copy[i] = ascii_lower(copy[i]);
     return copy;
 }
 

@@ -1,6 +1,7 @@
 /* The config file's syntax, read by libconfig and copied out of its hands. */
 #include "config/loader.h"
 
+#include "base/ascii.h"
 #include "config/scan.h"
 
 #include <libconfig.h>
@@ -70,11 +71,6 @@ static void hide_strings(char *text, size_t n)
     }
 }
 
-static unsigned hex_value(char c)
-{
-    return c <= '9' ? (unsigned)(c - '0') : (unsigned)((c | 32) - 'a') + 10;
-}
-
 /* Decodes the string of the text whose opening quote is at `at`. Returns its length; writes to `out` unless NULL. */
 static size_t decode_string(struct str text, size_t at, char *out)
 {
@@ -83,7 +79,7 @@ static size_t decode_string(struct str text, size_t at, char *out)
     for (size_t i = at + 1; i < text.n && text.p[i] != '"'; i++) {
         char c = text.p[i];
         if (c == '\\' && text.p[i + 1] == 'x') {
-            c = (char)(hex_value(text.p[i + 2]) * 16 + hex_value(text.p[i + 3]));
+            c = (char)(ascii_hex(text.p[i + 2]) * 16 + ascii_hex(text.p[i + 3]));
             i += 3;
         } else if (c == '\\') {
             c = text.p[++i];

@@ -167,8 +167,8 @@ json_t *show_secret(const struct option *option, const void *field)
         return json_string("");
     if (crypto_sha256(*value, strlen(*value), digest) != PP_OK)
         return NULL;
-    (void)snprintf(text, sizeof text, SECRET_SHOWN_PREFIX "%02x%02x%02x%02x%02x%02x", digest[0], digest[1], digest[2],
-                   digest[3], digest[4], digest[5]);
+    memcpy(text, SECRET_SHOWN_PREFIX, sizeof SECRET_SHOWN_PREFIX);
+    crypto_hex(digest, 6, text + sizeof SECRET_SHOWN_PREFIX - 1);
     return json_string(text);
 }
 

@@ -1,6 +1,8 @@
 /* One pass over the text of a config file: its characters, its tokens and their order. */
 #include "config/scan.h"
 
+#include "base/ascii.h"
+
 /* What may come next. */
 enum expected {
     EXPECT_KEY,      /* or the end of the group */
@@ -37,30 +39,10 @@ static char ahead(const struct scan *s, size_t distance)
     return s->text.n - s->at > distance ? s->text.p[s->at + distance] : '\0';
 }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static bool is_hex(char c)
-{
-    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
-static unsigned hex_value(char c)
-{
-    return is_digit(c) ? (unsigned)(c - '0') : (unsigned)((c | 32) - 'a') + 10;
-}
-
-static bool is_alpha(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
 /* Of names, numbers and unquoted words. */
 static bool is_word(char c)
 {
-    return is_digit(c) || is_alpha(c) || (c != '\0' && strchr("_-*+.", c) != NULL);
+    return ascii_is_digit(c) || ascii_is_letter(c) || (c != '\0' && strchr("_-*+.", c) != NULL);
 }
 
 /* The whole text: UTF-8, no control characters but tab and line ends. */
@@ -95,9 +77,9 @@ static enum pp_result take_escape(struct scan *s)
         s->at++;
         return PP_OK;
     }
-    if (c == 'x' && is_hex(ahead(s, 1)) && is_hex(ahead(s, 2))) {
-        unsigned value = hex_value(ahead(s, 1)) * 16 + hex_value(ahead(s, 2));
-        if (value >= 0x20 && value < 0x7f) {
+    if (c == 'x') {
+        int high = ascii_hex(ahead(s, 1)), low = ascii_hex(ahead(s, 2)), value = high * 16 + low;
+        if (high >= 0 && low >= 0 && value >= 0x20 && value < 0x7f) {
             s->at += 3;
             return PP_OK;
         }
@@ -247,7 +229,7 @@ static enum pp_result take_number(struct scan *s, struct str word)
     size_t first = hex ? 2 : sign, most = hex ? 7 : 9;
 
     for (size_t i = first; i < word.n; i++)
-        if (hex ? !is_hex(word.p[i]) : !is_digit(word.p[i]))
+        if (hex ? ascii_hex(word.p[i]) < 0 : !ascii_is_digit(word.p[i]))
             return problem_set(s->problem, PP_INVALID,
                                "expected a whole number; durations, sizes with a unit and other text need quotes");
     if (word.n == first)
@@ -266,7 +248,7 @@ static enum pp_result take_word(struct scan *s)
     while (is_word(ahead(s, 0)))
         s->at++, word.n++;
     bool boolean = str_equal_nocase(word, STR("true")) || str_equal_nocase(word, STR("false"));
-    bool name = !boolean && (is_alpha(word.p[0]) || word.p[0] == '*') && memchr(word.p, '+', word.n) == NULL &&
+    bool name = !boolean && (ascii_is_letter(word.p[0]) || word.p[0] == '*') && memchr(word.p, '+', word.n) == NULL &&
                 memchr(word.p, '.', word.n) == NULL;
     if (s->expected == EXPECT_KEY || s->expected == EXPECT_NEXT_KEY) {
         if (!name)
@@ -276,7 +258,7 @@ static enum pp_result take_word(struct scan *s)
     }
     if (boolean)
         return take_value(s, VALUE_BOOLEAN);
-    if (is_digit(word.p[0]) || word.p[0] == '-' || word.p[0] == '+')
+    if (ascii_is_digit(word.p[0]) || word.p[0] == '-' || word.p[0] == '+')
         return take_number(s, word);
     if (s->expected == EXPECT_VALUE || s->expected == EXPECT_FIRST || s->expected == EXPECT_ITEM)
         return problem_set(s->problem, PP_INVALID,

@@ -1,6 +1,7 @@
 /* Reading and checking of single values. */
 #include "config/value.h"
 
+#include "base/ascii.h"
 #include "config/address.h"
 
 #include <errno.h>
@@ -12,16 +13,6 @@
 
 #define HEADER_NAME_MAX    64u        /* bytes of the name in require_header */
 #define ACCOUNT_BUFFER_MAX (1u << 20) /* bytes: a group with very many members */
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static bool is_alpha(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
 
 static bool is_one_of(char c, const char *set)
 {
@@ -42,7 +33,7 @@ static enum pp_result parse_units(struct str text, const struct unit *units, int
     int64_t number = 0;
     size_t digits = 0;
 
-    for (; digits < text.n && is_digit(text.p[digits]); digits++)
+    for (; digits < text.n && ascii_is_digit(text.p[digits]); digits++)
         if (__builtin_mul_overflow(number, 10, &number) ||
             __builtin_add_overflow(number, text.p[digits] - '0', &number))
             return PP_LIMIT;
@@ -208,7 +199,7 @@ const char *value_path_fault(struct str path)
 
 static bool is_path_character(char c)
 {
-    return is_alpha(c) || is_digit(c) || is_one_of(c, "-._~!$&'()*+,=:@/");
+    return ascii_is_letter(c) || ascii_is_digit(c) || is_one_of(c, "-._~!$&'()*+,=:@/");
 }
 
 const char *value_url_path_fault(struct str path)
@@ -243,7 +234,7 @@ const char *value_url_path_fault(struct str path)
 static bool all_of(struct str text, const char *others)
 {
     for (size_t i = 0; i < text.n; i++)
-        if (!is_alpha(text.p[i]) && !is_digit(text.p[i]) && !is_one_of(text.p[i], others))
+        if (!ascii_is_letter(text.p[i]) && !ascii_is_digit(text.p[i]) && !is_one_of(text.p[i], others))
             return false;
     return true;
 }
@@ -277,7 +268,7 @@ const char *value_spki_fault(struct str pin)
     if (pin.n != 44 || pin.p[43] != '=' || !is_one_of(pin.p[42], last_of_32_bytes))
         return phrase;
     for (size_t i = 0; i < 43; i++)
-        if (!is_alpha(pin.p[i]) && !is_digit(pin.p[i]) && !is_one_of(pin.p[i], "+/"))
+        if (!ascii_is_letter(pin.p[i]) && !ascii_is_digit(pin.p[i]) && !is_one_of(pin.p[i], "+/"))
             return phrase;
     return NULL;
 }

@@ -7,27 +7,22 @@
 
 #include <stdio.h>
 
-static void gauge(struct buf *out, const char *name, const char *help, double value)
-{
-    metrics_text_family(out, name, "gauge", help);
-    metrics_text_sample(out, name, NULL, 0, value);
-}
-
 static void write_daemon(const struct status_snapshot *s, struct buf *out)
 {
     struct metrics_label version = {"version", PACKAGE_VERSION};
     metrics_text_family(out, "proofproxy_build_info", "gauge", "Always 1; the label says which version runs.");
     metrics_text_count(out, "proofproxy_build_info", &version, 1, 1);
-    gauge(out, "proofproxy_ready", "1 when /readyz says so.", status_ready(s, NULL, NULL) ? 1 : 0);
-    gauge(out, "proofproxy_config_last_reload_successful", "1 when the last load of the configuration succeeded.",
-          s->reload.ok ? 1 : 0);
-    gauge(out, "proofproxy_config_last_reload_success_timestamp_seconds",
-          "When the configuration was last loaded successfully.", (double)s->reload.success_when / 1e3);
-    gauge(out, "proofproxy_config_restart_needed", "1 when the file holds changes that wait for a restart.",
-          s->reload.restart != NULL && s->reload.restart[0] != '\0' ? 1 : 0);
-    gauge(out, "proofproxy_workers", "Event-loop threads.", s->workers);
-    gauge(out, "proofproxy_workers_stalled", "Of them, those whose loop has not turned for seconds.",
-          s->stalled_workers);
+    metrics_text_gauge(out, "proofproxy_ready", "1 when /readyz says so.", status_ready(s, NULL, NULL) ? 1 : 0);
+    metrics_text_gauge(out, "proofproxy_config_last_reload_successful",
+                       "1 when the last load of the configuration succeeded.", s->reload.ok ? 1 : 0);
+    metrics_text_gauge(out, "proofproxy_config_last_reload_success_timestamp_seconds",
+                       "When the configuration was last loaded successfully.", (double)s->reload.success_when / 1e3);
+    metrics_text_gauge(out, "proofproxy_config_restart_needed",
+                       "1 when the file holds changes that wait for a restart.",
+                       s->reload.restart != NULL && s->reload.restart[0] != '\0' ? 1 : 0);
+    metrics_text_gauge(out, "proofproxy_workers", "Event-loop threads.", s->workers);
+    metrics_text_gauge(out, "proofproxy_workers_stalled", "Of them, those whose loop has not turned for seconds.",
+                       s->stalled_workers);
     metrics_text_family(out, "proofproxy_worker_clients", "gauge", "Connections and WebSockets of apps, by worker.");
     for (unsigned i = 0; i < s->workers; i++) {
         char worker[16];
@@ -38,10 +33,10 @@ static void write_daemon(const struct status_snapshot *s, struct buf *out)
 }
 
 /* One sample per held token; a negative value leaves it out. */
-static void write_token_gauge(const struct status_snapshot *s, struct buf *out, const char *name, const char *type,
-                              const char *help, double (*value)(const struct status_token *))
+static void write_token_gauge(const struct status_snapshot *s, struct buf *out, const char *name, const char *help,
+                              double (*value)(const struct status_token *))
 {
-    metrics_text_family(out, name, type, help);
+    metrics_text_family(out, name, "gauge", help);
     for (size_t i = 0; i < s->environment_count; i++) {
         const struct status_environment *e = &s->environments[i];
         for (size_t t = 0; t < e->token_count; t++) {
@@ -77,11 +72,11 @@ static double last_used(const struct status_token *t)
 
 static void write_tokens(const struct status_snapshot *s, struct buf *out)
 {
-    write_token_gauge(s, out, "proofproxy_token_info", "gauge", "Always 1; one series for each held token.", one);
-    write_token_gauge(s, out, "proofproxy_token_accepted", "gauge", "1 while Proof accepts the token.", accepted);
-    write_token_gauge(s, out, "proofproxy_token_expiry_timestamp_seconds", "gauge",
+    write_token_gauge(s, out, "proofproxy_token_info", "Always 1; one series for each held token.", one);
+    write_token_gauge(s, out, "proofproxy_token_accepted", "1 while Proof accepts the token.", accepted);
+    write_token_gauge(s, out, "proofproxy_token_expiry_timestamp_seconds",
                       "When the token ends by its expires=; absent without one.", expiry);
-    write_token_gauge(s, out, "proofproxy_token_last_used_timestamp_seconds", "gauge",
+    write_token_gauge(s, out, "proofproxy_token_last_used_timestamp_seconds",
                       "When a request last carried the token, probes not counted; 0 if never.", last_used);
     metrics_text_family(out, "proofproxy_token_file_stale_seconds", "gauge",
                         "How long the token file has been unusable; 0 while what it holds is in force.");

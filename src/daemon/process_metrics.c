@@ -9,12 +9,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-static void gauge(struct buf *out, const char *name, const char *help, double value)
-{
-    metrics_text_family(out, name, "gauge", help);
-    metrics_text_sample(out, name, NULL, 0, value);
-}
-
 /* -1 when /proc is not there. */
 static int64_t open_descriptors(void)
 {
@@ -46,8 +40,10 @@ static void memory(struct buf *out)
     unsigned long long resident_pages = strtoull(rest, &end, 10);
     if (end == rest)
         return;
-    gauge(out, "process_virtual_memory_bytes", "Virtual memory size in bytes.", (double)virtual_pages * page);
-    gauge(out, "process_resident_memory_bytes", "Resident memory size in bytes.", (double)resident_pages * page);
+    metrics_text_gauge(out, "process_virtual_memory_bytes", "Virtual memory size in bytes.",
+                       (double)virtual_pages * page);
+    metrics_text_gauge(out, "process_resident_memory_bytes", "Resident memory size in bytes.",
+                       (double)resident_pages * page);
 }
 
 static double seconds(const struct timeval *t)
@@ -67,10 +63,10 @@ void process_metrics_write(struct buf *out, int64_t started)
                             seconds(&usage.ru_utime) + seconds(&usage.ru_stime));
     }
     if (descriptors >= 0)
-        gauge(out, "process_open_fds", "Number of open file descriptors.", (double)descriptors);
+        metrics_text_gauge(out, "process_open_fds", "Number of open file descriptors.", (double)descriptors);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0)
-        gauge(out, "process_max_fds", "Maximum number of open file descriptors.", (double)files.rlim_cur);
+        metrics_text_gauge(out, "process_max_fds", "Maximum number of open file descriptors.", (double)files.rlim_cur);
     memory(out);
-    gauge(out, "process_start_time_seconds", "Start time of the process since unix epoch in seconds.",
-          (double)started / 1e3);
+    metrics_text_gauge(out, "process_start_time_seconds", "Start time of the process since unix epoch in seconds.",
+                       (double)started / 1e3);
 }

@@ -35,16 +35,6 @@ static enum refusal refuse(struct check *c, enum refusal refusal, const char *de
 
 /* --- the pass over the lines --- */
 
-static bool list_names(struct str value, struct str member)
-{
-    struct str found;
-    while (header_list_next(&value, &found)) {
-        if (str_equal_nocase(found, member))
-            return true;
-    }
-    return false;
-}
-
 static bool origin_listed(const struct admission_policy *policy, struct str value)
 {
     for (size_t i = 0; i < policy->allowed_origins_count; i++) {
@@ -68,10 +58,10 @@ static void note_known(struct check *c, enum header_id id, struct str value)
         lines->fetch_site_refused |= !str_equal(value, STR("none")) && !str_equal(value, STR("same-origin"));
         break;
     case HEADER_CONNECTION:
-        lines->connection_upgrade |= list_names(value, STR("upgrade"));
+        lines->connection_upgrade |= header_list_has(value, STR("upgrade"));
         break;
     case HEADER_UPGRADE:
-        lines->upgrade_websocket |= list_names(value, STR("websocket"));
+        lines->upgrade_websocket |= header_list_has(value, STR("websocket"));
         break;
     case HEADER_EXPECT:
         lines->expect_other |= !str_equal_nocase(value, STR("100-continue"));
@@ -128,7 +118,7 @@ static bool port_valid(struct str s)
     if (s.n < 2 || s.n > 6 || s.p[0] != ':')
         return false;
     for (size_t i = 1; i < s.n; i++) {
-        if (s.p[i] < '0' || s.p[i] > '9')
+        if (!ascii_is_digit(s.p[i]))
             return false;
         port = port * 10 + (unsigned)(s.p[i] - '0');
     }

@@ -29,7 +29,7 @@ void body_reader_init(struct body_reader *r, enum response_framing framing, int6
 
 static enum chunk_state size_digit(struct body_reader *r, char c)
 {
-    int digit = chars_hex(c);
+    int digit = ascii_hex(c);
     if (digit < 0 || r->line >= SIZE_DIGITS || r->left > INT64_MAX >> 4)
         return CHUNK_BAD;
     r->left = r->left << 4 | digit;

@@ -25,15 +25,6 @@ static inline bool chars_is(char c, unsigned classes)
     return (chars_table[(unsigned char)c] & classes) != 0;
 }
 
-/* 0-15, or -1. */
-static inline int chars_hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* How many bytes at the front of [p, p + n) belong to CHARS_VALUE. Eight at a time: this is where a parser of HTTP
  * spends its time. A word is looked at byte by byte when any of its bytes is below 0x20 or 0x7f (by the usual
  * arithmetic on all eight lanes: a lane's top bit stands in the sum exactly when some lane was below, or zero). */

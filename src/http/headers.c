@@ -182,16 +182,23 @@ bool header_list_next(struct str *rest, struct str *member)
     return false;
 }
 
+bool header_list_has(struct str rest, struct str member)
+{
+    struct str found;
+    while (header_list_next(&rest, &found)) {
+        if (str_equal_nocase(found, member))
+            return true;
+    }
+    return false;
+}
+
 bool headers_list_has(const struct header_list *list, struct str name, struct str member)
 {
     for (size_t i = 0; i < list->count; i++) {
         if (!str_equal_nocase(list->items[i].name, name))
             continue;
-        struct str rest = list->items[i].value, found;
-        while (header_list_next(&rest, &found)) {
-            if (str_equal_nocase(found, member))
-                return true;
-        }
+        if (header_list_has(list->items[i].value, member))
+            return true;
     }
     return false;
 }

@@ -38,6 +38,9 @@ size_t headers_count(const struct header_list *list, struct str name);
  * members are skipped. False at the end. Not for lists whose members may be quoted strings. */
 bool header_list_next(struct str *rest, struct str *member);
 
+/* True when the comma-separated list holds `member`, case-insensitive. */
+bool header_list_has(struct str rest, struct str member);
+
 /* True when the comma-separated lists of all lines of that name (RFC 9110 5.6.1) hold `member`, case-insensitive. */
 bool headers_list_has(const struct header_list *list, struct str name, struct str member);
 

@@ -31,7 +31,7 @@ static bool utf8_takes(struct path_scan *scan, unsigned char byte)
 /* `escape` begins at the `%`; there are `n` bytes from there. */
 static enum target_verdict path_escape(struct path_scan *scan, const char *escape, size_t n)
 {
-    int high = n < 3 ? -1 : chars_hex(escape[1]), low = n < 3 ? -1 : chars_hex(escape[2]);
+    int high = n < 3 ? -1 : ascii_hex(escape[1]), low = n < 3 ? -1 : ascii_hex(escape[2]);
     if (high < 0 || low < 0)
         return TARGET_BAD_ESCAPE;
     unsigned char byte = (unsigned char)(high << 4 | low);
@@ -109,7 +109,7 @@ static enum target_verdict query_check(struct str query)
 {
     for (size_t i = 0; i < query.n; i++) {
         if (query.p[i] == '%') {
-            if (query.n - i < 3 || chars_hex(query.p[i + 1]) < 0 || chars_hex(query.p[i + 2]) < 0 ||
+            if (query.n - i < 3 || ascii_hex(query.p[i + 1]) < 0 || ascii_hex(query.p[i + 2]) < 0 ||
                 (query.p[i + 1] == '0' && query.p[i + 2] == '0'))
                 return TARGET_BAD_ESCAPE;
             i += 2;

@@ -8,7 +8,7 @@ static int digits(struct str text, size_t at, size_t n)
 {
     int value = 0;
     for (size_t i = at; i < at + n; i++) {
-        if (i >= text.n || text.p[i] < '0' || text.p[i] > '9')
+        if (i >= text.n || !ascii_is_digit(text.p[i]))
             return -1;
         value = value * 10 + (text.p[i] - '0');
     }
@@ -65,7 +65,7 @@ enum pp_result token_parse_time(struct str text, int64_t *out)
     if (is_one_of(text, at, ".")) {
         int64_t scale = 100;
         size_t first = ++at;
-        for (; at < text.n && text.p[at] >= '0' && text.p[at] <= '9'; at++, scale /= 10)
+        for (; at < text.n && ascii_is_digit(text.p[at]); at++, scale /= 10)
             fraction += scale * (text.p[at] - '0');
         if (at == first)
             return PP_INVALID;

@@ -19,7 +19,6 @@ struct token {
 
 struct token *token_new(const char *bytes, size_t n, int64_t expires)
 {
-    static const char digits[] = "0123456789abcdef";
     unsigned char digest[32];
     if (n == 0 || n > LIMIT_TOKEN_LENGTH || crypto_sha256(bytes, n, digest) != PP_OK)
         return NULL;
@@ -34,8 +33,7 @@ struct token *token_new(const char *bytes, size_t n, int64_t expires)
     }
     memcpy(t->secret, SCHEME, sizeof SCHEME - 1);
     memcpy(t->secret + sizeof SCHEME - 1, bytes, n);
-    for (size_t i = 0; i < TOKEN_FINGERPRINT_SIZE - 1; i++)
-        t->fingerprint[i] = digits[i % 2 == 0 ? digest[i / 2] >> 4 : digest[i / 2] & 15];
+    crypto_hex(digest, (TOKEN_FINGERPRINT_SIZE - 1) / 2, t->fingerprint);
     memcpy(&t->identity, digest, sizeof t->identity);
     atomic_init(&t->expires, expires);
     atomic_init(&t->references, 1);

@@ -82,8 +82,8 @@ static inline bool front_chunks(struct str in, struct buf *body, size_t *used)
     size_t at = 0;
     for (;;) {
         size_t size = 0, digits = 0;
-        while (at < in.n && chars_hex(in.p[at]) >= 0) {
-            size = size << 4 | (size_t)chars_hex(in.p[at++]);
+        while (at < in.n && ascii_hex(in.p[at]) >= 0) {
+            size = size << 4 | (size_t)ascii_hex(in.p[at++]);
             FUZZ_ASSERT(++digits <= 8);
         }
         if (in.n - at < size + 4) /* its line's end, and the one behind it */

@@ -109,8 +109,8 @@ static inline bool said_chunk_size(struct str line, size_t *size)
 {
     size_t digits = 0;
     *size = 0;
-    for (; digits < line.n && chars_hex(line.p[digits]) >= 0; digits++)
-        *size = *size > UINT32_MAX ? SIZE_MAX : *size << 4 | (size_t)chars_hex(line.p[digits]);
+    for (; digits < line.n && ascii_hex(line.p[digits]) >= 0; digits++)
+        *size = *size > UINT32_MAX ? SIZE_MAX : *size << 4 | (size_t)ascii_hex(line.p[digits]);
     return digits > 0 && (digits == line.n || line.p[digits] == ';');
 }
 

@@ -36,7 +36,8 @@ static const struct admin_hooks hooks = {snapshot, reload, NULL};
 static void setup(void)
 {
     static const char *const none[] = {"none"};
-    struct metrics_reasons reasons[METRICS_RETRIES + 1] = {{none, 1}, {none, 1}, {none, 1}};
+    struct metrics_reasons reasons[METRICS_RETRIES + 1] = {
+        {.names = none, .count = 1}, {.names = none, .count = 1}, {.names = none, .count = 1}};
     socklen_t size = sizeof tcp_address;
     waiter = NULL;
     loop = loop_new();

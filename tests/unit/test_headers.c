@@ -33,7 +33,7 @@ START_TEST(character_classes)
         char text[2] = {(char)c, 0}, *end;
         long hex = strtol(text, &end, 16);
         bool is_hex = c != 0 && strchr("0123456789abcdefABCDEF", c) != NULL;
-        ck_assert_msg(chars_hex((char)c) == (is_hex ? (int)hex : -1), "hex %02x", c);
+        ck_assert_msg(ascii_hex((char)c) == (is_hex ? (int)hex : -1), "hex %02x", c);
     }
 }
 END_TEST

@@ -243,7 +243,8 @@ END_TEST
 START_TEST(test_metrics_page)
 {
     static const char *const none[] = {"none"};
-    struct metrics_reasons reasons[METRICS_RETRIES + 1] = {{none, 1}, {none, 1}, {none, 1}};
+    struct metrics_reasons reasons[METRICS_RETRIES + 1] = {
+        {.names = none, .count = 1}, {.names = none, .count = 1}, {.names = none, .count = 1}};
     struct metrics *m = metrics_new(reasons);
     struct buf b;
     buf_init(&b, 1u << 20);

@@ -59,6 +59,23 @@ START_TEST(nothing_else)
 }
 END_TEST
 
+START_TEST(ascii)
+{
+    static const char hex[] = "0123456789abcdef", upper[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    for (int i = 0; i < 256; i++) {
+        char c = (char)i;
+        const char *digit = i == 0 ? NULL : strchr(hex, c), *big = i == 0 ? NULL : strchr(upper, c);
+        char small = big == NULL ? c : "abcdefghijklmnopqrstuvwxyz"[big - upper];
+        ck_assert_int_eq(ascii_lower(c), small);
+        ck_assert_int_eq(ascii_is_digit(c), digit != NULL && digit < hex + 10);
+        ck_assert_int_eq(ascii_is_letter(c), big != NULL || (i >= 'a' && i <= 'z'));
+        ck_assert_int_eq(ascii_is_space(c), i != 0 && strchr(" \t\n\v\f\r", c) != NULL);
+        digit = i == 0 ? NULL : strchr(hex, small);
+        ck_assert_int_eq(ascii_hex(c), digit == NULL ? -1 : digit - hex);
+    }
+}
+END_TEST
+
 static const struct {
     const char *path, *folder;
 } folders[] = {{"/etc/a/b", "/etc/a"}, {"/b", "/"}, {"b", "."}, {"a/b", "a"}, {"./b", "."}, {"", "."}};
@@ -75,6 +92,7 @@ int main(void)
     TCase *t = tcase_create("str");
     tcase_add_test(t, every_character);
     tcase_add_test(t, nothing_else);
+    tcase_add_test(t, ascii);
     tcase_add_loop_test(t, folder, 0, (int)(sizeof folders / sizeof *folders));
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
