@@ -2,13 +2,12 @@
 #include "cli/commands.h"
 
 #include "config/config.h"
+#include "net/upstream.h"
 #include "token/file.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* The tokens as the daemon would read them now; they are let go of at once. */
 static enum pp_result check_tokens(const struct config *config, const struct environment_config *environment,
@@ -29,18 +28,24 @@ static enum pp_result check_tokens(const struct config *config, const struct env
     return rc;
 }
 
-/* Whether it is there and can be read; what it holds is the daemon's to say. */
+/* As the daemon would read it. */
 static void check_ca_file(const struct config *config, const struct environment_config *environment,
                           struct config_problems *problems)
 {
     char key[128];
+    struct upstream_settings settings;
+    struct upstream_tls *tls = NULL;
+    struct problem problem;
 
-    if (environment->ca_file[0] == '\0' || access(environment->ca_file, R_OK) == 0)
+    if (environment->ca_file[0] == '\0')
         return;
-    (void)snprintf(key, sizeof key, "environments.%s.tls.ca_file", environment->name);
-    config_problems_add(problems, config->path, environment->ca_file_line, key,
-                        "%s could not be read (%s): expected a PEM file of certificates", environment->ca_file,
-                        strerror(errno));
+    upstream_settings_of(environment, 0, &settings);
+    if (upstream_tls_new(&settings, &tls, &problem) != PP_OK) {
+        (void)snprintf(key, sizeof key, "environments.%s.tls.ca_file", environment->name);
+        config_problems_add(problems, config->path, environment->ca_file_line, key, "%s", problem.text);
+        return;
+    }
+    upstream_tls_unref(&tls);
 }
 
 /* One line "FILE:LINE: KEY: message" as an object; KEY is "" where the fault is the file's. NULL: out of memory. */

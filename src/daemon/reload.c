@@ -68,7 +68,8 @@ static enum pp_result build_environment(struct daemon *d, struct generation *g, 
     if (e->name == NULL || e->shared == NULL || e->history == NULL)
         goto no_memory;
     if (ec->base_url.tls && upstream_tls_new(&e->road, &e->tls, &problem) != PP_OK) {
-        buf_printf(problems, "%s:%d: environments.%s.tls: %s\n", g->config->path, ec->line, ec->name, problem.text);
+        buf_printf(problems, "%s:%d: environments.%s.tls.ca_file: %s\n", g->config->path, ec->ca_file_line, ec->name,
+                   problem.text);
         return PP_INVALID;
     }
     return PP_OK;

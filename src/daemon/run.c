@@ -223,8 +223,10 @@ static int start(struct daemon *d, struct config *config)
         log_error("main", NULL, "cannot start: out of memory or file descriptors");
         goto out;
     }
-    if (daemon_apply(d, config, &problems) != PP_OK) {
+    enum pp_result rc = daemon_apply(d, config, &problems);
+    if (rc != PP_OK) {
         daemon_log_lines(LOG_LEVEL_ERROR, "cannot start", &problems);
+        status = rc == PP_INVALID ? 78 : 1; /* a restart may cure what the host lacks, but no config */
         goto out;
     }
     footprint_trim();

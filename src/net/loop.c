@@ -287,8 +287,10 @@ void loop_turn(struct loop *l, const struct loop_hooks *hooks)
 {
     take_later(l);
     int n = epoll_wait(l->epoll_fd, l->events, LOOP_EVENTS_PER_TURN, wait_time(l, hooks));
+    if (n < 0 && errno == EINTR) /* stopped and continued: what came meanwhile goes before the timers that are due */
+        n = epoll_wait(l->epoll_fd, l->events, LOOP_EVENTS_PER_TURN, 0);
     (void)clock_tick();
-    l->event_count = n > 0 ? n : 0; /* EINTR: a turn without events */
+    l->event_count = n > 0 ? n : 0;
     for (l->event_at = 0; l->event_at < l->event_count;) {
         struct epoll_event *e = &l->events[l->event_at++];
         struct watch *w = e->data.ptr;

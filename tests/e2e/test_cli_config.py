@@ -146,8 +146,18 @@ def test_check_as_json(config, tmp_path):
 def test_check_finds_a_missing_ca_file(config, tmp_path):
     done = proofproxy("check", "-c", config(tls=f'{{ ca_file = "{tmp_path}/ca.pem"; }}'))
     assert done.returncode == 78
-    assert done.stderr.endswith(f":6: environments.production.tls.ca_file: {tmp_path}/ca.pem could not be read "
-                                "(No such file or directory): expected a PEM file of certificates\n")
+    assert done.stderr.endswith(f":6: environments.production.tls.ca_file: the CA certificates in {tmp_path}/ca.pem "
+                                "can't be read: No such file or directory\n")
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_ca_file_without_certificates_is_a_config_fault(config, tmp_path, command):
+    (tmp_path / "ca.pem").write_text("no certificate\n")
+    admin = f'admin = {{ listen = [ "unix:{tmp_path}/a" ]; }};\n'
+    path = config(tls=f'{{ ca_file = "{tmp_path}/ca.pem"; }}', top=admin)
+    done = proofproxy(command, "-c", path)
+    assert done.returncode == 78
+    assert f":7: environments.production.tls.ca_file: {tmp_path}/ca.pem holds no CA certificates" in done.stderr
 
 
 def test_a_credential_of_systemd(config, tmp_path):
