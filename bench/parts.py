@@ -19,15 +19,15 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def rounds_of(proxies, path, connections, rounds, seconds, warm=1, method="GET", cpus="1"):
-    """Runs interleaved, after one each that opens connections and is not counted: {name: [figures]}."""
+def rounds_of(proxies, path, connections, rounds, seconds, method="GET", lead=0.5):
+    """Runs interleaved, after one each that is not counted: {name: [figures]}."""
     runs = {name: [] for name in NAMES}
     for name in NAMES:
-        wrk(proxies[name], path, connections, warm, cpus, method)
+        wrk(proxies[name], path, connections, 1, method=method, lead=lead)
     for turn in range(rounds):
         for shift in range(len(NAMES)):  # another one begins each time
             name = NAMES[(turn + shift) % len(NAMES)]
-            runs[name].append(good(wrk(proxies[name], path, connections, seconds, cpus, method), name))
+            runs[name].append(good(wrk(proxies[name], path, connections, seconds, method=method, lead=lead), name))
     return runs
 
 
@@ -55,8 +55,9 @@ def growth(bench, options):
     try:
         with bench.proxies(upstream.port) as proxies:
             for connections in counts:
-                warm = 1 if connections < 1000 else 3 + connections // 500  # as many TLS handshakes upstream
-                runs = rounds_of(proxies, "/widget/small", connections, min(options.rounds, 3), options.seconds, warm)
+                lead = 0.5 + connections / 1000  # as many TLS handshakes upstream
+                runs = rounds_of(proxies, "/widget/small", connections, min(options.rounds, 3), options.seconds,
+                                 lead=lead)
                 results.append({"connections": connections, "runs": runs})
                 say(f"growth: {connections} connections")
     finally:
@@ -76,10 +77,7 @@ def workers(bench, options):
                 for turn in range(options.rounds + 1):  # the first is to open connections
                     for name in NAMES:
                         for count, proxies in ((1, one), (2, two)):
-                            before = proxies[name].cpu_of_workers()
                             figures = wrk(proxies[name], "/widget/small", connections, options.seconds, "0,1")
-                            after = proxies[name].cpu_of_workers()
-                            figures["workers"] = [after[i] - before.get(i, 0) for i in sorted(after)]
                             if turn > 0:
                                 runs[count][name].append(good(figures, name))
                 results.append({"connections": connections, "one": runs[1], "two": runs[2]})
@@ -119,7 +117,7 @@ def reload(bench, options):
                     if program.process.poll() is not None:
                         raise Failed(f"{name} ended during reloads")
                     figures["reloads"] = count[0]
-                    del figures["cpu_us"]  # of processes that are gone too
+                    del figures["cpu_us"], figures["workers"]  # of processes that are gone too
                     runs["reloading"].append(figures)
                     time.sleep(1)
                 results[name] = runs

@@ -1,5 +1,6 @@
 """The programs side by side: their configurations, and starting, measuring and ending them."""
 import contextlib
+import math
 import os
 import pathlib
 import re
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILD = pathlib.Path(os.environ.get("PROOFPROXY_BUILD", ROOT / "build")).resolve()
@@ -15,6 +17,7 @@ sys.path.insert(0, str(ROOT / "tests/e2e"))
 
 NAMES = ("nginx", "haproxy", "proofproxy")
 TOKEN = "bench-token-0123456789abcdef0123456789abcdef"
+ENOUGH = 2000  # requests
 TICK = os.sysconf("SC_CLK_TCK")
 SMALL = b'{"status":"pending","pad":"' + b"x" * 271 + b'"}'  # 300 bytes
 
@@ -32,6 +35,7 @@ UPSTREAM = "worker_processes 1;" + NGINX_COMMON + "http {{" + NGINX_PATHS + """
   server {{ listen 127.0.0.1:{port} ssl backlog=4096; root {dir}/www; default_type application/json;
     if ($http_authorization != "Bearer {token}") {{ return 401; }}
     location = /widget/session {{ client_max_body_size 1m; return 200 '{{"ok":true}}'; }} }}
+  server {{ listen 127.0.0.1:{counter}; stub_status; }}
 }}
 """
 NGINX = "worker_processes {workers};" + NGINX_COMMON + "http {{" + NGINX_PATHS + """
@@ -90,9 +94,14 @@ def free_port():
         return s.getsockname()[1]
 
 
-def fields_of(path):
-    with open(path) as f:
-        return f.read().rsplit(")", 1)[1].split()
+def cpu_of(path):
+    """Seconds by a stat file; none for what ended meanwhile, as workers do at a reload."""
+    try:
+        with open(path) as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / TICK
 
 
 class Program:
@@ -106,6 +115,7 @@ class Program:
         config.write_text(template.format(dir=bench.dir, certs=bench.certs, token=TOKEN, name=name, port=self.port,
                                           files=bench.files, connections=bench.files - 100,
                                           maxconn=bench.files // 2 - 500, **values))
+        self.requests = None  # a function that says how many its upstream has had
         self.logs = [self.output, f"{bench.dir}/{name}.access"]
         with open(self.output, "ab") as out:
             self.process = subprocess.Popen(["taskset", "-c", cpus, *command, str(config)], stdin=subprocess.DEVNULL,
@@ -127,11 +137,7 @@ class Program:
 
     def cpu(self):
         """Seconds so far, of all threads of all processes."""
-        ticks = 0
-        for pid in self.pids():
-            stat = fields_of(f"/proc/{pid}/stat")
-            ticks += int(stat[11]) + int(stat[12])
-        return ticks / TICK
+        return sum(cpu_of(f"/proc/{pid}/stat") for pid in self.pids())
 
     def cpu_of_workers(self):
         """Seconds so far of each worker, by id: nginx's processes, HAProxy's threads, proofproxy's worker threads."""
@@ -143,7 +149,7 @@ class Program:
             paths = {int(tid): f"{folder}/{tid}/stat" for tid in os.listdir(folder)}
             if self.kind == "proofproxy":
                 paths = {t: p for t, p in paths.items() if open(f"{folder}/{t}/comm").read().startswith("worker")}
-        return {i: sum(map(int, fields_of(path)[11:13])) / TICK for i, path in paths.items()}
+        return {i: cpu_of(path) for i, path in paths.items()}
 
     def resident(self):
         """KiB of all processes."""
@@ -189,9 +195,13 @@ class Bench:
         token.write_text(TOKEN + "\n")
         os.chmod(directory, 0o755)  # nginx's workers are another user
         self.count = 0
+        self.counters = {}  # by port of the upstream
 
     def upstream(self, cpus="1"):
-        return Program(self, self.unused("upstream"), UPSTREAM, ["/usr/sbin/nginx", "-c"], cpus)
+        counter = free_port()
+        program = Program(self, self.unused("upstream"), UPSTREAM, ["/usr/sbin/nginx", "-c"], cpus, counter=counter)
+        self.counters[program.port] = counter
+        return program
 
     def unused(self, name):
         self.count += 1
@@ -203,7 +213,10 @@ class Bench:
             "haproxy": (HAPROXY, ["/usr/sbin/haproxy", *(["-W"] if master else []), "-db", "-f"]),
             "proofproxy": (PROOFPROXY, [str(BUILD / "proofproxy"), "-c"]),
         }[name]
-        return Program(self, self.unused(name), template, command, cpus, upstream=upstream, workers=workers)
+        program = Program(self, self.unused(name), template, command, cpus, upstream=upstream, workers=workers)
+        counter = self.counters.get(upstream)
+        program.requests = None if counter is None else lambda: requests_of(counter)
+        return program
 
     @contextlib.contextmanager
     def proxies(self, upstream, **how):
@@ -216,20 +229,42 @@ class Bench:
             yield running
 
 
-def wrk(program, path, connections, seconds, cpus="1", method="GET"):
-    """Figures of one run of the load generator, and the CPU the program spent meanwhile."""
-    command = ["taskset", "-c", cpus, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s",
-               str(ROOT / "bench/wrk.lua"), f"http://127.0.0.1:{program.port}{path}", "--", method]
-    before = program.cpu()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
-    spent = program.cpu() - before
-    found = re.search(r"FIGURES ([\d ]+)", done.stdout)
+def requests_of(counter):
+    """How many requests an nginx has had, by its stub_status."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{counter}/", timeout=10) as answer:
+        return int(answer.read().split()[9])
+
+
+def wrk(program, path, connections, seconds, cpus="1", method="GET", lead=0.5):
+    """Figures of one run of the load generator. Where the upstream counts, CPU per request is that of the middle of the
+    run: `lead` seconds are for opening connections, and at the end it drops what is under way."""
+    command = ["taskset", "-c", cpus, "wrk", "-t1", f"-c{connections}", f"-d{math.ceil(lead + seconds)}s", "--timeout",
+               "10s", "-s", str(ROOT / "bench/wrk.lua"), f"http://127.0.0.1:{program.port}{path}", "--", method]
+    begin = program.cpu(), program.cpu_of_workers()
+    load = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    served = spent = 0
+    try:
+        if program.requests is not None:
+            time.sleep(lead)
+            requests, cpu = program.requests(), program.cpu()
+            time.sleep(seconds - 0.2)
+            served, spent = program.requests() - requests, program.cpu() - cpu
+        out = load.communicate(timeout=seconds + lead + 60)[0]
+    finally:
+        if load.poll() is None:
+            load.kill()
+            load.wait()
+    end = program.cpu(), program.cpu_of_workers()
+    found = re.search(r"FIGURES ([\d ]+)", out)
     if found is None:
-        raise Failed(f"wrk failed: {done.stdout}{done.stderr}")
+        raise Failed(f"wrk failed: {out}")
     requests, usec, p50, p99, p999, failed, read, write, status = map(int, found.group(1).split())
+    if served < ENOUGH:  # few and large ones, counted when they begin: those under way would weigh too much
+        served, spent = max(requests, 1), end[0] - begin[0]
     program.forget_logs()
-    return {"rps": requests * 1e6 / usec, "cpu_us": spent * 1e6 / max(requests, 1), "p50_us": p50, "p99_us": p99,
-            "p999_us": p999, "requests": requests, "failed": failed + read + write, "status": status}
+    return {"rps": requests * 1e6 / usec, "cpu_us": spent * 1e6 / served, "p50_us": p50, "p99_us": p99, "p999_us": p999,
+            "requests": requests, "failed": failed + read + write, "status": status,
+            "workers": [end[1][i] - begin[1].get(i, 0) for i in sorted(end[1])]}
 
 
 def good(figures, what):

@@ -178,13 +178,14 @@ def machine(options, minutes):
              """In turn, in rounds, so that whatever else the machine does hits all alike. Compare within one table:
              figures of two runs, or of two machines, are not comparable, and the ratios are what counts.""",
              """One worker, pinned to CPU 0; the load generator (wrk) and the upstream (nginx) share CPU 1. They bound
-             requests/s as much as the proxy does; CPU per request, from /proc/PID/stat (all threads and processes), is
-             the proxy's own.""",
+             requests/s as much as the proxy does; CPU per request is the proxy's own: from /proc/PID/stat (all
+             threads and processes), by the requests the upstream counted in the same time, once connections are
+             open.""",
              f"""{processor}, {os.cpu_count()} CPUs{virtual}; Linux {platform.release()}; load average at the start
              {options.load_average:.1f}.""",
              f"{'; '.join(programs)}; {ssl.OPENSSL_VERSION}."]
     lines = ["# proofproxy beside nginx and HAProxy", "", *prose(f"""Made by `make bench` on {datetime.date.today()} in
-        {minutes:.0f} minutes; medians of up to {options.rounds} rounds of {options.seconds} s. The raw figures are in
+        {minutes:.0f} minutes; medians of up to {options.rounds} rounds of {options.seconds:g} s. The raw figures are in
         results.json.""")]
     for fact in facts:
         lines.append(textwrap.fill("- " + " ".join(fact.split()), 120, subsequent_indent="  ", break_on_hyphens=False))
