@@ -133,14 +133,16 @@ static json_t *memory_object(const struct memory_bound *b)
 {
     struct buf text;
     json_t *parts = json_object();
+    bool whole = true;
     for (size_t i = 0; i < MEMORY_PARTS && b->parts[i].name != NULL; i++)
-        (void)json_object_set_new(parts, b->parts[i].name,
-                                  json_pack("{s:o, s:o, s:s}", "count", integer(b->parts[i].count), "bytes",
-                                            integer(b->parts[i].bytes), "keys", b->parts[i].keys));
+        whole = json_object_set_new(parts, b->parts[i].name,
+                                    json_pack("{s:o, s:o, s:s}", "count", integer(b->parts[i].count), "bytes",
+                                              integer(b->parts[i].bytes), "keys", b->parts[i].keys)) == 0 &&
+                whole;
     buf_init(&text, 2048);
     memory_bound_text(b, &text);
-    json_t *object = json_pack("{s:o, s:o, s:o}", "bound_bytes", integer(b->bytes), "text", json_text(buf_str(&text)),
-                               "parts", parts);
+    json_t *shown = text.failed || !whole ? NULL : json_text(buf_str(&text));
+    json_t *object = json_pack("{s:o, s:o, s:o}", "bound_bytes", integer(b->bytes), "text", shown, "parts", parts);
     buf_free(&text);
     return object;
 }
