@@ -11,6 +11,7 @@
 
 #define PROBES_MOST     4u /* under way at once, of all tokens */
 #define PROBE_TIMEOUT   ((msec)10000)
+#define RETRY_TIME      ((msec)500) /* a bad file may be bad for want of descriptors or memory: no event tells their end */
 #define SETTLE_TIME     ((msec)1000) /* a bad file may be half-written: it is read again before the alarm */
 #define LOOK_FOR_EXPIRY ((msec)30000)
 
@@ -112,7 +113,11 @@ static bool take_source(struct token_manager *m, bool patient)
     if (rc != PP_OK) {
         if (m->bad_since == 0)
             m->bad_since = clock_wall();
-        if (!patient || m->stale || timer_set(m->loop, &m->settle, clock_now() + SETTLE_TIME, settle_over) != PP_OK)
+        bool alarm = !patient || m->stale;
+        if (m->environment->token_source != TOKEN_SOURCE_INLINE &&
+            timer_set(m->loop, &m->settle, clock_now() + (alarm ? RETRY_TIME : SETTLE_TIME), settle_over) != PP_OK)
+            alarm = true;
+        if (alarm)
             alarm_stale(m, problem.text);
         return false;
     }

@@ -11,6 +11,7 @@
 
 #define LOOP_EVENTS_PER_TURN 256
 #define LOOP_TIMERS_FIRST    64u
+#define WAKE_TRIES           4
 
 struct loop {
     int epoll_fd;
@@ -237,7 +238,9 @@ static void run_deferred(struct loop *l)
 static void wake(struct loop *l)
 {
     uint64_t one = 1;
-    (void)!write(l->wake_fd, &one, sizeof one); /* EAGAIN: it is awake a few billion times over */
+    /* EAGAIN: it is awake a few billion times over. Nothing else can be; but a message nobody is woken for is lost. */
+    for (int i = 0; i < WAKE_TRIES && write(l->wake_fd, &one, sizeof one) < 0 && errno != EAGAIN; i++)
+        continue;
 }
 
 void loop_post(struct loop *l, struct message *m)
