@@ -11,7 +11,7 @@
 
 #define PROBES_MOST     4u /* under way at once, of all tokens */
 #define PROBE_TIMEOUT   ((msec)10000)
-#define RETRY_TIME      ((msec)500) /* a bad file may be bad for want of descriptors or memory: no event tells their end */
+#define RETRY_TIME      ((msec)500)  /* what is bad for want of descriptors or memory gets better without an event */
 #define SETTLE_TIME     ((msec)1000) /* a bad file may be half-written: it is read again before the alarm */
 #define LOOK_FOR_EXPIRY ((msec)30000)
 
