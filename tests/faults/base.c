@@ -59,7 +59,8 @@ static enum outcome metrics(void)
 {
     static char *kept;
     static const char *const names[] = {"none", "host", "peer"};
-    const struct metrics_reasons reasons[METRICS_RETRIES + 1] = {{names, 3}, {names, 3}, {names, 3}};
+    const struct metrics_reasons reasons[METRICS_RETRIES + 1] = {
+        {.names = names, .count = 3}, {.names = names, .count = 3}, {.names = names, .count = 3}};
     struct metrics *m = metrics_new(reasons);
     struct buf out;
     enum outcome outcome = REFUSED;

@@ -24,7 +24,8 @@ static struct history *hour;
 static void make_sample(void)
 {
     static const char *const names[] = {"none"};
-    const struct metrics_reasons reasons[METRICS_RETRIES + 1] = {{names, 1}, {names, 1}, {names, 1}};
+    const struct metrics_reasons reasons[METRICS_RETRIES + 1] = {
+        {.names = names, .count = 1}, {.names = names, .count = 1}, {.names = names, .count = 1}};
     struct metrics_totals totals = {.requests = 5};
     metrics = metrics_new(reasons);
     hour = history_new();
