@@ -10,7 +10,7 @@
 #define IDLE_LIMIT       50000 /* ms; Proof's own keep-alive is 60 s or more */
 #define IDLE_LIMIT_LEAST 1000
 #define LIFE_LIMIT       3600000 /* ms: a new one looks at the name, the certificate and the way again */
-#define IDLE_TRUSTED     1000    /* one idle for longer is looked at before use */
+#define IDLE_TRUSTED     1000    /* ms: one idle for longer may have died unseen, and counts as used */
 #define WAIT_GRACE       50 /* ms beyond connect_timeout: the attempt's own timeout knows more and should speak first */
 #define BACKOFF_FIRST    100u
 #define BACKOFF_LIMIT    30000u
@@ -217,16 +217,16 @@ static void enter_idle(struct upstream_pool *pool, struct upstream_connection *c
         want_work(pool);
 }
 
-/* The newest idle connection that is still good, or NULL. */
-static struct upstream_connection *take_idle(struct upstream_pool *pool, bool fresh, bool unrepeatable)
+/* The newest idle connection that is still good, or NULL. Each is looked at, however short it was idle and whatever is
+ * to be sent: what came in since the loop last waited is not told yet, and must never be taken for an answer. */
+static struct upstream_connection *take_idle(struct upstream_pool *pool, bool fresh)
 {
     struct upstream_connection *c = pool->idle.first;
     msec now = clock_now();
     while (c != NULL) {
         struct upstream_connection *next = c->next;
         if (may_use(c, fresh)) {
-            bool trusted = !unrepeatable && now - c->idle_since <= IDLE_TRUSTED;
-            if (now < c->drop_at && (trusted || connection_is_quiet(c))) {
+            if (now < c->drop_at && connection_is_quiet(c)) {
                 leave_idle(pool, c);
                 c->used |= now - c->idle_since > IDLE_TRUSTED;
                 c->state = CONNECTION_BUSY;
@@ -322,7 +322,7 @@ static void serve_waiters(struct upstream_pool *pool)
     struct upstream_waiter *w = pool->first_waiter;
     while (w != NULL && !pool->closing) {
         struct upstream_waiter *next = w->next;
-        struct upstream_connection *c = take_idle(pool, w->fresh, w->unrepeatable);
+        struct upstream_connection *c = take_idle(pool, w->fresh);
         if (c != NULL) {
             dequeue(pool, w);
             untie(pool, w);
@@ -505,7 +505,7 @@ void upstream_pool_close(struct upstream_pool *pool)
 struct upstream_connection *upstream_acquire(struct upstream_pool *pool, struct upstream_waiter *w, bool fresh)
 {
     /* Nobody overtakes those who wait. */
-    struct upstream_connection *c = pool->closing || pool->content > 0 ? NULL : take_idle(pool, fresh, w->unrepeatable);
+    struct upstream_connection *c = pool->closing || pool->content > 0 ? NULL : take_idle(pool, fresh);
     if (c != NULL) {
         if (pool->idle.count - pool->retiring + pool->spare < pool->settings.warm)
             want_work(pool);

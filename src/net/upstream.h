@@ -64,9 +64,6 @@ struct upstream_waiter {
     /* Exactly one of them is called, never from inside upstream_acquire: */
     void (*ready)(struct upstream_waiter *w, struct upstream_connection *c);                  /* it is yours now */
     void (*failed)(struct upstream_waiter *w, enum upstream_failure why, const char *detail); /* detail: for the log */
-    /* Set by the caller: what will be sent cannot be sent twice, so that an idle connection is looked at once more
-     * before it is given (one recv(2)), however short it was idle. */
-    bool unrepeatable;
     /* All that follows is private; zero before the first use. */
     struct upstream_waiter *next, *prev;
     struct upstream_pool *pool;
@@ -75,9 +72,10 @@ struct upstream_waiter {
     bool waiting, fresh;
 };
 
-/* The newest idle connection that is still good, at once as the return value; else NULL and the waiter hears later:
- * when one was opened or given back (first come, first served), or why the attempt made for it failed, at the latest
- * connect_timeout from now. `fresh`: never a used one (the retry after a stale connection). */
+/* The newest idle connection that is still open and on which nothing has come in, looked at now (one recv(2)), at once
+ * as the return value; else NULL and the waiter hears later: when one was opened or given back (first come, first
+ * served), or why the attempt made for it failed, at the latest connect_timeout from now. `fresh`: never a used one
+ * (the retry after a stale connection). */
 struct upstream_connection *upstream_acquire(struct upstream_pool *pool, struct upstream_waiter *w, bool fresh);
 /* The waiter hears nothing any more. A connection being opened for it is kept for the pool. */
 void upstream_cancel(struct upstream_waiter *w);

@@ -320,11 +320,35 @@ void upstream_shutdown_write(struct upstream_connection *c)
         (void)shutdown(c->watch.fd, SHUT_WR); /* fails only where there is nobody left to tell */
 }
 
+/* PP_AGAIN: the socket is empty and open. PP_OK: something lies there, and is left there. */
+static enum pp_result look_at_socket(struct upstream_connection *c)
+{
+    char byte;
+    ssize_t n;
+    do
+        n = recv(c->watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    if (n > 0)
+        return PP_OK;
+    if (n < 0 && errno == EAGAIN)
+        return PP_AGAIN;
+    c->peer_ended = true;
+    return PP_END;
+}
+
 bool connection_is_quiet(struct upstream_connection *c)
 {
     char byte;
     size_t n;
-    return !c->peer_ended && upstream_read(c, &byte, 1, &n) == PP_AGAIN && !c->read_wants_write;
+    if (c->peer_ended)
+        return false;
+    c->edge_unread = false;
+    enum pp_result rc = c->tls != NULL && tls_has_pending(c->tls) ? PP_OK : look_at_socket(c);
+    if (rc == PP_AGAIN && c->tls != NULL)
+        c->quiet_at_wire = tls_wire_bytes(c->tls);
+    else if (rc == PP_OK && c->tls != NULL) /* maybe but a record without data: only reading it tells */
+        rc = upstream_read(c, &byte, 1, &n);
+    return rc == PP_AGAIN && !c->read_wants_write;
 }
 
 bool connection_is_settled(struct upstream_connection *c)

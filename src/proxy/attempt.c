@@ -317,8 +317,7 @@ void attempt_start(struct exchange *ex, bool fresh)
         failed(ex, REFUSAL_INTERNAL, false, "out of memory");
         return;
     }
-    bool repeatable = ex->admission.head || str_equal(ex->method, STR("GET")) || ex->admission.websocket;
-    ex->waiter = (struct upstream_waiter){.ready = connected, .failed = not_connected, .unrepeatable = !repeatable};
+    ex->waiter = (struct upstream_waiter){.ready = connected, .failed = not_connected};
     struct upstream_connection *c = upstream_acquire(ex->settings->pool, &ex->waiter, fresh);
     if (c != NULL) {
         ex->upstream = c;
