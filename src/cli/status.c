@@ -147,7 +147,10 @@ static void print_text(json_t *root)
             (void)printf("\n  %s", json_string_value(item));
         }
     }
-    (void)printf("\nmemory %s\n", text_of(json_object_get(root, "memory"), "text"));
+    const char *memory = text_of(json_object_get(root, "memory"), "text"); /* "at most 2.9 GiB (N bytes): PARTS" */
+    if (memory[0] != '\0')
+        (void)printf("\nmemory %.*s, by part with --json", (int)strcspn(memory, ":"), memory);
+    (void)putchar('\n');
     json_array_foreach(json_object_get(config, "restart_needed"), i, item)
     {
         (void)printf("waits for a restart: %s\n", json_string_value(item));

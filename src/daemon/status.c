@@ -57,7 +57,8 @@ void status_upstream_text(const struct status_snapshot *s, const struct status_e
         buf_append_str(out, STR("not probed (probe_interval is 0)"));
         return;
     case UPSTREAM_NOT_YET:
-        buf_append_str(out, STR("not probed yet"));
+        buf_append_str(out,
+                       e->token_count > 0 ? STR("not probed yet") : STR("not probed: there is no token to do it with"));
         return;
     case UPSTREAM_LATE:
         buf_printf(out, "not heard of for %s (the last answer was %d)", ago, u->status);

@@ -34,6 +34,14 @@ START_TEST(test_all_is_well)
     ck_assert_uint_eq(buf_len(&b), 0);
     ck_assert(status_upstream_ok(&s, NULL, &b));
     ck_assert_str_eq(terminated(&b), "production: answers (404 in 23 ms, 12 s ago)\n");
+    s.environments[0].upstream.when = 0;
+    buf_clear(&b);
+    ck_assert(!status_upstream_ok(&s, NULL, &b));
+    ck_assert_str_eq(terminated(&b), "production: not probed yet\n");
+    s.environments[0].token_count = 0;
+    buf_clear(&b);
+    ck_assert(!status_upstream_ok(&s, NULL, &b));
+    ck_assert_str_eq(terminated(&b), "production: not probed: there is no token to do it with\n");
     buf_free(&b);
 }
 END_TEST
