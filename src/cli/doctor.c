@@ -69,7 +69,7 @@ int cli_doctor(struct cli_context *context, int argc, char **argv)
         doctor_say(&report, FINDING_OK, "config", NULL, "%s is right", context->config_path);
     else
         say_problems(&report, &problems);
-    doctor_daemon(&report, context->config_path, admin);
+    doctor_daemon(&report, context->config_path, admin, count == 1 ? argv[1] : NULL);
     for (size_t i = 0; rc == PP_OK && i < config->environment_count; i++)
         if (count == 0 || strcmp(config->environments[i].name, argv[1]) == 0)
             examine(&report, &config->environments[i]);

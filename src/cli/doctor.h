@@ -9,8 +9,9 @@
 
 struct upstream_tls;
 
-/* Is the daemon running, and content? `admin` as of --admin. (doctor_local.c) */
-void doctor_daemon(struct doctor_report *r, const char *config_path, const char *admin);
+/* Is the daemon running, and content? `admin` as of --admin. What is wrong with environments other than `only` (NULL:
+ * all are asked about) is not said. (doctor_local.c) */
+void doctor_daemon(struct doctor_report *r, const char *config_path, const char *admin, const char *only);
 /* Where the tokens come from: readable, closed to others, well-formed. Fills `out`, maybe with none. (doctor_local.c)
  */
 void doctor_token_file(struct doctor_report *r, const struct environment_config *e, struct token_set *out);

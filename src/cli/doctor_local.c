@@ -13,7 +13,22 @@
 
 #define PATIENCE 5000 /* ms for something on this host to answer */
 
-void doctor_daemon(struct doctor_report *r, const char *config_path, const char *admin)
+/* Of an environment other than the one that is asked about? Those of an environment begin with its name. */
+static bool of_another(const char *line, const json_t *environments, const char *only)
+{
+    const json_t *environment;
+    size_t i;
+    json_array_foreach(environments, i, environment)
+    {
+        const char *name = json_string_value(json_object_get(environment, "name"));
+        size_t n = name == NULL ? 0 : strlen(name);
+        if (n > 0 && strncmp(line, name, n) == 0 && line[n] == ':')
+            return only != NULL && strcmp(name, only) != 0;
+    }
+    return false;
+}
+
+void doctor_daemon(struct doctor_report *r, const char *config_path, const char *admin, const char *only)
 {
     char address[ADMIN_ADDRESS_SIZE];
     struct problem problem;
@@ -38,8 +53,10 @@ void doctor_daemon(struct doctor_report *r, const char *config_path, const char 
                    status);
     json_array_foreach(problems, i, line)
     {
-        doctor_say(r, FINDING_FAILED, "daemon", "see \"proofproxy status\" and the checks below", "it says: %s",
-                   json_string_value(line));
+        const char *text = json_string_value(line);
+        if (text != NULL && !of_another(text, json_object_get(root, "environments"), only))
+            doctor_say(r, FINDING_FAILED, "daemon", "see \"proofproxy status\" and the checks below", "it says: %s",
+                       text);
     }
     json_decref(root);
 }

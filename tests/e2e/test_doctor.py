@@ -70,6 +70,15 @@ def test_one_environment_of_two(daemon, fake, token):
     assert unknown.returncode == 2 and "elsewhere" in unknown.stderr
 
 
+def test_another_environments_fault_is_not_this_ones(daemon, fake, token, tmp_path):
+    good = {"base_url": fake.url, "token_file": [token], "tls": {"ca_file": f"{fake.certs}/ca.crt"}}
+    running = daemon(environments={"production": good, "sandbox": {**good, "token_file": f"{tmp_path}/none"}})
+    assert doctor(running, "production").code == 0
+    assert doctor(running).code == 3
+    faulty = doctor(running, "sandbox")
+    assert faulty.code == 3 and "sandbox" in faulty.one("daemon", "failed")["text"]
+
+
 def test_plain_http_to_loopback(daemon, fakeproof):
     running = daemon(fakeproof(plain=True))
     report = doctor(running)
