@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -153,7 +154,7 @@ static char *make_beside(const char *path, int *fd)
 }
 
 /* Puts the three pieces in the file's place. */
-static enum pp_result rewrite(struct token_edit *e, const struct str pieces[3], struct problem *problem)
+static enum pp_result replace(struct token_edit *e, const struct str pieces[3], struct problem *problem)
 {
     int fd = -1, directory = -1;
     enum pp_result rc = open_directory(e->path, &directory, problem);
@@ -185,6 +186,22 @@ static enum pp_result rewrite(struct token_edit *e, const struct str pieces[3], 
                          e->path);
     (void)close(directory);
     free(beside);
+    return rc;
+}
+
+/* The copy beside the file holds every token. Whoever gives up meanwhile has to wait these milliseconds, so that it is
+ * not left there. */
+static enum pp_result rewrite(struct token_edit *e, const struct str pieces[3], struct problem *problem)
+{
+    sigset_t held, before;
+    (void)sigemptyset(&held);
+    (void)sigaddset(&held, SIGINT);
+    (void)sigaddset(&held, SIGTERM);
+    (void)sigaddset(&held, SIGHUP);
+    (void)sigaddset(&held, SIGQUIT);
+    (void)pthread_sigmask(SIG_BLOCK, &held, &before);
+    enum pp_result rc = replace(e, pieces, problem);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return rc;
 }
 

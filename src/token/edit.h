@@ -1,4 +1,4 @@
-/* Changing a token file: one line in or out, everything else as it was, all or nothing.
+/* Changing a token file: one line in or out, everything else as it was, all or nothing, also for a signal that ends us.
  *
  * The file is rewritten beside itself and renamed over, with its owner, group and mode. Two edits at once wait for each
  * other. A symbolic link is left alone: what it points to belongs to whoever made it, such as Vault Agent or

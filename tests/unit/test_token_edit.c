@@ -4,6 +4,7 @@
 #include <check.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -205,6 +206,37 @@ START_TEST(somebody_holds_the_lock)
 }
 END_TEST
 
+static int signal_at_rename; /* 0: none */
+
+/* In the place of rename(2): somebody gives up just before it. */
+int rename(const char *from, const char *to)
+{
+    if (signal_at_rename != 0)
+        (void)raise(signal_at_rename);
+    return renameat(AT_FDCWD, from, AT_FDCWD, to);
+}
+
+static const int giving_up[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+
+/* The copy beside the file holds every token: it is not left there, whoever gives up when. */
+START_TEST(given_up_in_the_midst)
+{
+    int status;
+    write_file("old\n", 0640);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        struct problem problem;
+        signal_at_rename = giving_up[_i];
+        (void)signal(giving_up[_i], SIG_DFL);
+        _exit(add("new", 0, &problem) == PP_OK ? 7 : 8);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == giving_up[_i]);
+    expect_file("new\nold\n");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("token_edit");
@@ -217,6 +249,7 @@ int main(void)
     tcase_add_test(t, owner_and_mode_stay);
     tcase_add_test(t, without_a_change);
     tcase_add_test(t, not_through_a_link);
+    tcase_add_loop_test(t, given_up_in_the_midst, 0, (int)(sizeof giving_up / sizeof *giving_up));
     tcase_add_test(t, many_at_once);
     tcase_add_test(t, somebody_holds_the_lock);
     suite_add_tcase(suite, t);
