@@ -371,10 +371,10 @@ shellcheck:
 demo: $(DAEMON) $(FAKEPROOF)
 	@$(PP_ENV) scripts/demo
 # The peers are installed when they are needed. BENCH_ARGS="--only load,memory" or "--quick"; bench/run says more.
-BENCH_DEPS := haproxy nginx-light wrk
+BENCH_DEPS := haproxy nginx wrk
 BENCH_ARGS ?=
 bench: $(DAEMON) $(FAKEPROOF) $(BENCH)
-	@command -v nginx haproxy wrk >/dev/null || scripts/deps $(BENCH_DEPS)
+	@scripts/deps $(BENCH_DEPS)
 	@$(PP_ENV) bench/run $(BENCH_ARGS)
 
 # --- fuzzing: make fuzz FUZZ_SECONDS=60 ---

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from parts import say
-from peers import BUILD, NAMES, TOKEN, Failed
+from peers import BOTH, BUILD, NAMES, TOKEN, Failed
 
 ONE_WAY = 15000  # microseconds the relay adds in each direction
 INSTANCES = 5
@@ -61,7 +61,7 @@ def floor(bench, port, times):
 
 
 def first_byte(bench, options):
-    silence = 10 if options.quick else 120
+    silence = 5 if options.quick else 120
     results = {"silence_s": silence, "one_way_us": ONE_WAY}
     upstream = bench.upstream()
     try:
@@ -71,13 +71,13 @@ def first_byte(bench, options):
                 running = []
                 for _ in range(2 if options.quick else INSTANCES):
                     for name in NAMES:
-                        running.append((name, bench.proxy(name, relay.port, cpus="0,1")))
+                        running.append((name, bench.proxy(name, relay.port, cpus=BOTH)))
                         stack.callback(running[-1][1].end)
                 at_once, settled, silent = ({n: [] for n in NAMES} for _ in range(3))
                 # The instances above are left alone until then; these are asked as soon as they listen.
                 for _ in range(2 if options.quick else INSTANCES):
                     for name in NAMES:
-                        program = bench.proxy(name, relay.port, cpus="0,1")
+                        program = bench.proxy(name, relay.port, cpus=BOTH)
                         try:
                             at_once[name].append(ask(program))
                         finally:

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 
-from peers import NAMES, Failed, good, wrk
+from peers import BOTH, NAMES, Failed, good, wrk
 
 # label, path, method, connections
 CASES = [("GET 300 B", "/widget/small", "GET", n) for n in (1, 32, 256)] + \
@@ -49,7 +49,7 @@ def load(bench, options):
 
 def growth(bench, options):
     """CPU per request from 1 connection to thousands."""
-    counts = (1, 256) if options.quick else GROWTH
+    counts = (1, 256) if options.quick else [n for n in GROWTH if 2 * n + 1000 <= bench.files]
     results = []
     upstream = bench.upstream()
     try:
@@ -68,16 +68,16 @@ def growth(bench, options):
 def workers(bench, options):
     """The same load with one worker and with two, everything free to run on both CPUs; how evenly workers are used."""
     results = []
-    upstream = bench.upstream(cpus="0,1")
+    upstream = bench.upstream(cpus=BOTH)
     try:
-        with bench.proxies(upstream.port, workers=1, cpus="0,1") as one, \
-                bench.proxies(upstream.port, workers=2, cpus="0,1") as two:
+        with bench.proxies(upstream.port, workers=1, cpus=BOTH) as one, \
+                bench.proxies(upstream.port, workers=2, cpus=BOTH) as two:
             for connections in (32,) if options.quick else (32, 256):
                 runs = {1: {n: [] for n in NAMES}, 2: {n: [] for n in NAMES}}
                 for turn in range(options.rounds + 1):  # the first is to open connections
                     for name in NAMES:
                         for count, proxies in ((1, one), (2, two)):
-                            figures = wrk(proxies[name], "/widget/small", connections, options.seconds, "0,1")
+                            figures = wrk(proxies[name], "/widget/small", connections, options.seconds, BOTH)
                             if turn > 0:
                                 runs[count][name].append(good(figures, name))
                 results.append({"connections": connections, "one": runs[1], "two": runs[2]})
@@ -90,7 +90,7 @@ def workers(bench, options):
 def reload(bench, options):
     """Load while the configuration is loaded again twice a second."""
     results = {}
-    seconds = 3 if options.quick else 6
+    seconds = 2 if options.quick else 6
     upstream = bench.upstream()
     try:
         with bench.proxies(upstream.port, master=True) as proxies:

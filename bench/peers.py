@@ -18,6 +18,8 @@ sys.path.insert(0, str(ROOT / "tests/e2e"))
 NAMES = ("nginx", "haproxy", "proofproxy")
 TOKEN = "bench-token-0123456789abcdef0123456789abcdef"
 ENOUGH = 2000  # requests
+CPUS = [str(c) for c in sorted(os.sched_getaffinity(0))]
+PROXY, REST, BOTH = CPUS[0], CPUS[-1], f"{CPUS[0]},{CPUS[-1]}"  # what a program is pinned to
 TICK = os.sysconf("SC_CLK_TCK")
 SMALL = b'{"status":"pending","pad":"' + b"x" * 271 + b'"}'  # 300 bytes
 
@@ -197,7 +199,7 @@ class Bench:
         self.count = 0
         self.counters = {}  # by port of the upstream
 
-    def upstream(self, cpus="1"):
+    def upstream(self, cpus=REST):
         counter = free_port()
         program = Program(self, self.unused("upstream"), UPSTREAM, ["/usr/sbin/nginx", "-c"], cpus, counter=counter)
         self.counters[program.port] = counter
@@ -207,7 +209,7 @@ class Bench:
         self.count += 1
         return f"{name}-{self.count}"
 
-    def proxy(self, name, upstream, workers=1, cpus="0", master=False):
+    def proxy(self, name, upstream, workers=1, cpus=PROXY, master=False):
         template, command = {
             "nginx": (NGINX, ["/usr/sbin/nginx", "-c"]),
             "haproxy": (HAPROXY, ["/usr/sbin/haproxy", *(["-W"] if master else []), "-db", "-f"]),
@@ -235,7 +237,7 @@ def requests_of(counter):
         return int(answer.read().split()[9])
 
 
-def wrk(program, path, connections, seconds, cpus="1", method="GET", lead=0.5):
+def wrk(program, path, connections, seconds, cpus=REST, method="GET", lead=0.5):
     """Figures of one run of the load generator. Where the upstream counts, CPU per request is that of the middle of the
     run: `lead` seconds are for opening connections, and at the end it drops what is under way."""
     command = ["taskset", "-c", cpus, "wrk", "-t1", f"-c{connections}", f"-d{math.ceil(lead + seconds)}s", "--timeout",

@@ -172,12 +172,13 @@ def machine(options, minutes):
     model = re.search(r"model name\s*: (.*)", info)
     processor = model.group(1) if model else platform.machine()
     virtual = ", a virtual machine" if re.search(r"^flags.* hypervisor", info, re.M) else ""
-    programs = [version(c) for c in ([BUILD / "proofproxy", "-V"], ["nginx", "-v"], ["haproxy", "-v"])]
+    commands = [BUILD / "proofproxy", "-V"], ["/usr/sbin/nginx", "-v"], ["/usr/sbin/haproxy", "-v"]
+    programs = [version(c) for c in commands]
     facts = ["""All three do the same job: connections to a TLS 1.3 upstream are verified, resumed and kept alive,
              Authorization is set, every request has its line in an access log that is written to a file.""",
              """In turn, in rounds, so that whatever else the machine does hits all alike. Compare within one table:
              figures of two runs, or of two machines, are not comparable, and the ratios are what counts.""",
-             """One worker, pinned to CPU 0; the load generator (wrk) and the upstream (nginx) share CPU 1. They bound
+             """One worker, pinned to a CPU; the load generator (wrk) and the upstream (nginx) share another. They bound
              requests/s as much as the proxy does; CPU per request is the proxy's own: from /proc/PID/stat (all
              threads and processes), by the requests the upstream counted in the same time, once connections are
              open.""",
