@@ -32,7 +32,7 @@ static enum pp_result parse_standards(struct config_build *build, enum option_sc
 {
     struct problem problem;
     struct buf text;
-    int line = 0;
+    struct scan_place place;
 
     buf_init(&text, STANDARDS_MAX);
     for (size_t i = 0; i < option_count; i++)
@@ -40,7 +40,7 @@ static enum pp_result parse_standards(struct config_build *build, enum option_sc
             (void)buf_printf(&text, "%s = %s;\n", options[i].name, options[i].standard);
     enum pp_result rc = text.failed
                             ? PP_NOMEM
-                            : loader_parse(buf_str(&text), &build->scratch, &build->standards[scope], &line, &problem);
+                            : loader_parse(buf_str(&text), &build->scratch, &build->standards[scope], &place, &problem);
     if (rc == PP_OK)
         forget_lines(&build->standards[scope]);
     buf_free(&text);

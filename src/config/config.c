@@ -67,14 +67,14 @@ static enum pp_result fill_object(struct config_object *object, struct config_bu
 {
     struct problem problem;
     struct node root = {0};
-    int line = 0;
+    struct scan_place place = {0};
 
     object->config.path = memory_copy(&object->memory, str_of(build->report.file));
     if (object->config.path == NULL)
         return PP_NOMEM;
-    enum pp_result rc = loader_parse(text, &build->scratch, &root, &line, &problem);
+    enum pp_result rc = loader_parse(text, &build->scratch, &root, &place, &problem);
     if (rc == PP_INVALID)
-        report_add(&build->report, line, "syntax", "%s", problem.text);
+        report_add(&build->report, place.line, place.key, "%s", problem.text);
     if (rc != PP_OK)
         return rc;
     rc = build_config(build, &root);

@@ -195,12 +195,12 @@ static enum pp_result explain(const config_t *parsed, struct problem *problem)
     return problem_set(problem, PP_INVALID, "not understood here or just before: expected KEY = VALUE;");
 }
 
-enum pp_result loader_parse(struct str text, struct memory *memory, struct node *root, int *line,
+enum pp_result loader_parse(struct str text, struct memory *memory, struct node *root, struct scan_place *place,
                             struct problem *problem)
 {
     config_t parsed;
 
-    enum pp_result rc = scan_text(text, line, problem);
+    enum pp_result rc = scan_text(text, place, problem);
     if (rc != PP_OK)
         return rc;
     char *copy = memory_take(memory, text.n + 2);
@@ -219,7 +219,8 @@ enum pp_result loader_parse(struct str text, struct memory *memory, struct node 
         if (rc != PP_OK)
             (void)problem_set(problem, rc, "out of memory");
     } else {
-        *line = config_error_line(&parsed);
+        place->line = config_error_line(&parsed);
+        (void)snprintf(place->key, sizeof place->key, "syntax");
         rc = explain(&parsed, problem);
     }
     config_destroy(&parsed);

@@ -4,11 +4,12 @@
 
 #include "base/result.h"
 #include "config/memory.h"
+#include "config/scan.h"
 #include "config/tree.h"
 
-/* Parses; *root is a group whose parts live in `memory`. PP_INVALID: *line and the problem say what libconfig could not
- * read, without repeating any of it. The text needs no NUL behind it. */
-enum pp_result loader_parse(struct str text, struct memory *memory, struct node *root, int *line,
+/* Parses; *root is a group whose parts live in `memory`. PP_INVALID: *place and the problem say what libconfig could
+ * not read, without repeating any value. The text needs no NUL behind it. */
+enum pp_result loader_parse(struct str text, struct memory *memory, struct node *root, struct scan_place *place,
                             struct problem *problem) PP_MUST_CHECK;
 
 /* Of the library compiled against, e.g. "1.5.0"; it cannot be asked at run time. */

@@ -1,6 +1,8 @@
 /* One pass over the text of a config file: its characters, its tokens and their order. */
 #include "config/scan.h"
 
+#include <stdio.h>
+
 #include "base/ascii.h"
 
 /* What may come next. */
@@ -21,6 +23,7 @@ struct level {
     char open; /* '{' for the file as well */
     int line;
     enum value_kind items; /* of '[': what its items are */
+    struct str key;        /* of '{': the one read last */
 };
 
 struct scan {
@@ -253,6 +256,7 @@ static enum pp_result take_word(struct scan *s)
     if (s->expected == EXPECT_KEY || s->expected == EXPECT_NEXT_KEY) {
         if (!name)
             return misplaced(s);
+        level_of(s)->key = word;
         s->expected = EXPECT_ASSIGN;
         return PP_OK;
     }
@@ -342,7 +346,21 @@ static enum pp_result take_end(struct scan *s)
     return s->expected == EXPECT_KEY || s->expected == EXPECT_NEXT_KEY ? PP_OK : misplaced(s);
 }
 
-enum pp_result scan_text(struct str text, int *line, struct problem *problem)
+static void name_place(const struct scan *s, struct scan_place *place)
+{
+    bool in_value = s->expected == EXPECT_VALUE || s->expected == EXPECT_FIRST || s->expected == EXPECT_ITEM;
+    size_t n = 0;
+
+    place->line = s->line;
+    (void)snprintf(place->key, sizeof place->key, "syntax");
+    for (size_t i = 0; in_value && i <= s->depth && n < sizeof place->key; i++) {
+        struct str key = s->levels[i].key;
+        if (key.n > 0)
+            n += (size_t)snprintf(place->key + n, sizeof place->key - n, "%s%.*s", n > 0 ? "." : "", (int)key.n, key.p);
+    }
+}
+
+enum pp_result scan_text(struct str text, struct scan_place *place, struct problem *problem)
 {
     struct scan s = {.text = text, .line = 1, .problem = problem, .expected = EXPECT_KEY};
 
@@ -353,6 +371,6 @@ enum pp_result scan_text(struct str text, int *line, struct problem *problem)
     if (rc == PP_OK)
         rc = take_end(&s);
     if (rc != PP_OK)
-        *line = s.line;
+        name_place(&s, place);
     return rc;
 }
