@@ -73,7 +73,7 @@ static void reply_or_fail(struct exchange *ex, const struct server_reply *reply)
 void answer_whole(struct exchange *ex, struct str body)
 {
     bool skip[LIMIT_HEADERS];
-    struct server_reply reply = {.status = ex->response.status, .body = body};
+    struct server_reply reply = {.status = ex->response.status, .body = body, .close = ex->environment->removed};
     timer_stop(ex->worker->loop, &ex->timer);
     mask_leaks(ex, body);
     relay_headers(ex, &reply, skip);
@@ -95,6 +95,7 @@ void answer_stream(struct exchange *ex)
         .status = ex->response.status,
         .stream = true,
         .length = ex->response.framing == RESPONSE_LENGTH ? ex->response.content_length : -1,
+        .close = ex->environment->removed,
     };
     mask_leaks(ex, STR_NONE);
     relay_headers(ex, &reply, skip);
@@ -197,7 +198,7 @@ void answer_refuse(struct exchange *ex, enum refusal refusal, const char *detail
     struct server_reply reply = {
         .status = rule->status,
         .body = buf_str(&body),
-        .close = rule->close || ex->admission.in_doubt,
+        .close = rule->close || ex->admission.in_doubt || ex->environment->removed,
         .extra = {{STR("Content-Type"), STR("application/json")},
                   {STR("X-Request-Id"), str_of(ex->request_id)},
                   {STR("Proxy-Status"), str_of(proxy_status)}},

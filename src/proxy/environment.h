@@ -46,6 +46,7 @@ struct environment {
     struct worker *worker;
     char *name;
     unsigned refs;          /* its clients', and the worker's own while it is configured */
+    bool removed;           /* no longer configured: each of its clients gets one more answer */
     unsigned metrics_index; /* base/metrics.h */
     struct environment_settings *settings;
     struct environment_shared *shared;

@@ -100,6 +100,7 @@ static void drop_missing(struct worker *w, const struct worker_setup *setup)
             continue;
         }
         *at = e->next; /* its clients keep it until they go */
+        e->removed = true;
         environment_unref(&e);
     }
 }

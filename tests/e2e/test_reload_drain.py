@@ -62,6 +62,31 @@ def test_one_bad_environment_of_two_changes_neither(daemon, raw_upstream, token)
         passed(running.get("/widget/a", environment=name))
 
 
+def test_the_clients_of_a_removed_environment_are_seen_off(daemon, raw_upstream, token):
+    """What is under way is answered; then they go, since nobody looks after that environment's tokens any more."""
+    upstream = raw_upstream(tls=False)
+    running = daemon(environments={name: {"base_url": upstream.url, "token_file": [token]} for name in ("one", "two")})
+    with running.client("two") as asking, running.client("two") as idle, running.client("one") as other:
+        for client in (idle, other):
+            client.send(request("/widget/a"))
+            upstream.request().answer(OK)
+            assert passed(client.response()).field("Connection") is None
+        asking.send(request("/widget/a"))
+        seen = upstream.request()
+        del running.environments["two"]
+        running.write_config()
+        running.reload()
+        seen.answer(OK)
+        idle.send(request("/widget/a"))
+        upstream.request().answer(OK)
+        for client in (asking, idle):
+            assert passed(client.response()).field("Connection") == "close"
+            assert client.at_end()
+        other.send(request("/widget/a"))
+        upstream.request().answer(OK)
+        assert passed(other.response()).field("Connection") is None
+
+
 def test_a_reload_touches_no_open_exchange(daemon, raw_upstream):
     upstream = raw_upstream()
     running = daemon(upstream)
