@@ -1,7 +1,9 @@
 """Crowds of bad clients at once, with the default limits: good callers are served, and everything recovers."""
+import json
 import os
 import pathlib
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -13,7 +15,7 @@ sys.path.insert(0, str(ROOT / "tests/e2e"))
 
 from conftest import ca, certs, daemon, fakeproof, pytest_configure, token, vault  # noqa: F401: the fixtures are used
 from crowd import Attack, Honest
-from harness.admin import metric
+from harness.admin import ask, metric
 from harness.expect import sanitized
 from harness.waiting import until
 
@@ -51,6 +53,8 @@ class Watch:
                 peak = len(self.running.descriptors())
         print(f"\nquiet: {self.quiet}\nattacked: {callers.result}\nattack: {attack.result}\n"
               f"descriptors: {peak}, peak memory: {self.running.memory('VmHWM') >> 20} MiB")
+        bound = json.loads(ask(self.running, "/status").body)["memory"]["bound_bytes"]
+        assert sanitized(self.running.binary) or self.running.memory("VmHWM") < bound
         return callers.result, attack.result, peak
 
     def recovered(self):
@@ -78,4 +82,73 @@ def test_thousands_of_slow_clients(watch):
     callers, attack, peak = watch.attack(SECONDS, slow_head=5000, slow_body=1000, slow_read=1000)
     served(callers)
     assert attack["open"] > 5000 and peak > 5000, attack
+    watch.recovered()
+
+
+def test_greedy_and_malformed_clients(watch):
+    """Those who send all the time what will be refused, or ask without reading, or ask whether they may send and don't."""
+    callers, attack, _ = watch.attack(
+        SECONDS / 2, idle=1000, idle_after=500, expecting=300, pipelining=100, huge_head={"count": 100, "back_after": 1},
+        many_headers={"count": 100, "back_after": 1}, chunk_extensions=20, malformed={"count": 100, "back_after": 1})
+    served(callers)
+    answers = attack["answers"]
+    assert {"huge_head 431", "many_headers 431", "malformed 400"} <= set(answers), answers
+    watch.recovered()
+
+
+@pytest.mark.parametrize("kinds", [["slow_head"], ["idle", "idle_after"], ["slow_body"], ["slow_read"],
+                                   ["slow_head", "idle", "slow_body", "slow_read"]], ids="+".join)
+def test_more_clients_than_descriptors(daemon, fake, kinds):  # noqa: F811
+    watch = Watch(daemon(fake, settings={"log": {"access": False}}, process={"nofile": 1024}))
+    callers, attack, peak = watch.attack(SECONDS / 4, **{kind: {"count": 1600 // len(kinds), "back_after": 0.5}
+                                                         for kind in kinds})
+    served(callers)
+    assert attack["connections"] > 2000 and 400 < peak < 1024, attack
+    watch.recovered()
+
+
+def test_descriptors_taken_away_in_the_midst(daemon, fake):  # noqa: F811
+    """accept and connect fail with EMFILE: the slow clients go, and the good ones are served."""
+    watch = Watch(daemon(fake, settings={"log": {"access": False}}))
+    limit = 400
+    resource.prlimit(watch.running.pid, resource.RLIMIT_NOFILE, (limit, limit))
+    callers, attack, peak = watch.attack(SECONDS / 4, slow_head=700, idle=300)
+    assert callers["calls"] > 100 and callers["p99"] < P99, callers
+    # Which of the two, a newcomer or a connection to upstream, gets the last descriptor is a matter of luck.
+    assert callers["failed"] <= callers["calls"] // 20, callers
+    assert attack["connections"] > 1000 and peak <= limit, attack
+    watch.recovered()
+
+
+def test_websockets_that_are_never_read(daemon, fake):  # noqa: F811
+    fake.fault("ws", echo=True, count=0)
+    running = daemon(fake, max_websockets=1200, client_idle_timeout="4s", settings={"log": {"access": False}})
+    watch = Watch(running)
+    before = running.memory()
+    with Honest(running.address) as callers:
+        with Attack(running.address, websocket={"count": 1000, "talks": True, "stays_away": True}):
+            until(lambda: metric(running, "proofproxy_websocket_sessions") == 1000, "every WebSocket is open")
+            grown = running.memory() - before
+            until(lambda: metric(running, "proofproxy_websocket_sessions") == 0,
+                  "who takes nothing for so long is cut off")
+    served(callers.result)
+    if not sanitized(running.binary):
+        assert grown < 1000 * 200 * 1024, f"{grown / 1000:.0f} bytes each"
+    watch.recovered()
+
+
+# --- slowhttptest: another's idea of these attacks, and its own judgement ---
+TOOL = ["slowhttptest", "-c", "1500", "-r", "500", "-l", "8", "-p", "3", "-i", "2", "-v", "1"]
+
+
+@pytest.mark.parametrize("mode", [["-H"], ["-B", "-s", "100000"], ["-X", "-w", "10", "-y", "20", "-n", "3", "-z", "32",
+                                                                   "-k", "3"]], ids=["headers", "body", "read"])
+def test_slowhttptest(watch, mode):
+    running = watch.running
+    url = f"{running.url}/widget/{'large' if mode[0] == '-X' else 'honest'}"
+    with Honest(running.address) as callers:
+        done = subprocess.run([*TOOL, *mode, "-u", url], capture_output=True, text=True, timeout=60, check=False)
+    said = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", done.stdout)
+    assert "service available:" in said and "service available:   NO" not in said, said[-2000:]
+    served(callers.result)
     watch.recovered()
