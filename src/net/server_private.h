@@ -107,8 +107,8 @@ struct server {
 #define SERVER_STREAM_BLOCK      (32u * 1024)
 #define SERVER_LIBRARY_COST      2048u /* of a connection in libmicrohttpd, its memory apart */
 
-#define SERVER_PATIENCE      100  /* ms: who has kept us waiting for longer goes first when room is needed */
-#define SERVER_LOOK_FOR_ROOM 256u /* connections looked at to find one that can go */
+#define SERVER_PATIENCE      100 /* ms: who has kept us waiting for longer goes first when room is needed */
+#define SERVER_LOOK_FOR_ROOM 64u /* connections looked at to find one that can go */
 
 /* --- server.c --- */
 /* libmicrohttpd neither reads nor writes it until resumed. Between two of its runs only, or from its callbacks. */

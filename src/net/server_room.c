@@ -1,6 +1,7 @@
 /* Who has to go when room is needed: the client that keeps the daemon waiting longest. */
 #include "net/server_private.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 /* --- the queues: of each group and phase, those who wait longest first --- */
@@ -72,19 +73,22 @@ void server_group_leave(struct server *s, struct server_group *g)
 
 /* --- the choice --- */
 
-/* A client whose next request is in the socket already is not idle, whatever the phase says yet. */
-static bool may_go(const struct server_connection *c)
+/* Is it really the client that is waited for? Not when what it sent, or room for what it is owed, has been there since
+ * some time of this turn: then it is we who are late. */
+static bool holds_up(const struct server_connection *c)
 {
-    char byte;
-    return c->phase != PHASE_IDLE || recv(c->watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
+    struct pollfd p = {.fd = c->watch.fd, .events = c->phase == PHASE_REPLY ? POLLOUT : POLLIN};
+    return poll(&p, 1, 0) == 0 || (p.revents & (POLLERR | POLLHUP)) != 0;
 }
 
-static struct server_connection *first_of(const struct server_group *g, unsigned queue)
+static struct server_connection *first_of(struct server_group *g, unsigned queue)
 {
-    struct server_connection *c = g->queues[queue].first;
-    for (unsigned looked = 0; c != NULL && looked < SERVER_LOOK_FOR_ROOM; looked++, c = c->queue_next)
-        if (may_go(c))
+    struct server_connection *c;
+    for (unsigned looked = 0; (c = g->queues[queue].first) != NULL && looked < SERVER_LOOK_FOR_ROOM; looked++) {
+        if (holds_up(c))
             return c;
+        connection_enqueue(c); /* the last one now: the same ones are not asked again and again */
+    }
     return NULL;
 }
 
@@ -139,7 +143,7 @@ bool server_make_room(struct server *s)
         return false;
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
         struct server_connection *c = NULL;
-        for (const struct server_group *g = s->groups; g != NULL; g = g->next)
+        for (struct server_group *g = s->groups; g != NULL; g = g->next)
             c = longer_waiting(c, first_of(g, order[i]));
         if (out_of_patience(c)) {
             let_go(c);
