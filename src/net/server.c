@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define SERVER_RUNS_PER_TURN  4 /* of libmicrohttpd, before the loop's other work gets its turn */
 #define SERVER_SPARE_REQUESTS 64u
 
 /* --- requests --- */
@@ -515,8 +516,11 @@ msec server_before_wait(struct server *s)
 void server_turn(struct server *s)
 {
     MHD_UNSIGNED_LONG_LONG wait = 1;
-    /* Its own events are edge-triggered inside ours: what it has pending shows only when asked . */
-    while (s->ready || (MHD_get_timeout(s->mhd, &wait) == MHD_YES && wait == 0)) {
+    /* Its own events are edge-triggered inside ours: what it has pending shows only when asked. Clients that send all
+     * the time would keep it busy for ever; what is left then, server_before_wait finds. */
+    for (int runs = 0; runs < SERVER_RUNS_PER_TURN; runs++) {
+        if (!s->ready && (MHD_get_timeout(s->mhd, &wait) != MHD_YES || wait != 0))
+            break;
         s->ready = false;
         wait = 1;
         (void)MHD_run(s->mhd);
