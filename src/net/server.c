@@ -62,7 +62,7 @@ static void *request_line(void *cls, const char *uri, struct MHD_Connection *mhd
     if (r == NULL)
         return NULL;
     r->connection = c;
-    r->line_turn = loop_turns(c->server->loop) + 1;
+    r->line_round = c->server->round;
     r->started_usec = clock_usec();
     r->raw = uri == NULL ? "" : uri;
     r->raw_length = strlen(r->raw);
@@ -304,7 +304,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 void server_add(struct server *s, int fd, bool unix_socket, const struct server_timeouts *timeouts,
                 struct server_group *group, void *context)
 {
-    bool room = s->connection_count < s->limits.connections || server_make_room(s);
+    bool room = !server_is_full(s) || server_make_room(s);
     struct server_connection *c = room ? calloc(1, sizeof *c) : NULL;
     if (c == NULL || s->draining) {
         connection_write_refusal(fd, s->draining ? REFUSAL_DRAINING : REFUSAL_OVERLOADED);
@@ -318,8 +318,9 @@ void server_add(struct server *s, int fd, bool unix_socket, const struct server_
     c->timeouts = *timeouts;
     c->context = context;
     c->group = group;
+    s->added_turn = loop_turns(s->loop);
     c->queued = QUEUE_NONE;
-    c->readable_turn = loop_turns(s->loop) + 1; /* its first bytes may be there already */
+    c->readable_round = s->round; /* its first bytes may be there already */
     server_link(s, c);
     if (park_watch(c, fd) != PP_OK) {
         close(fd);
@@ -518,7 +519,8 @@ void server_turn(struct server *s)
     MHD_UNSIGNED_LONG_LONG wait = 1;
     /* Its own events are edge-triggered inside ours: what it has pending shows only when asked. Clients that send all
      * the time would keep it busy for ever; what is left then, server_before_wait finds. */
-    for (int runs = 0; runs < SERVER_RUNS_PER_TURN; runs++) {
+    int runs = 0;
+    for (; runs < SERVER_RUNS_PER_TURN; runs++) {
         if (!s->ready && (MHD_get_timeout(s->mhd, &wait) != MHD_YES || wait != 0))
             break;
         s->ready = false;
@@ -528,6 +530,7 @@ void server_turn(struct server *s)
         if (s->ready)
             break; /* resumed within this turn: next turn, so that others get theirs */
     }
+    s->round += runs < SERVER_RUNS_PER_TURN;
 }
 
 static void on_panic(void *cls, const char *file, unsigned line, const char *reason)
@@ -546,6 +549,7 @@ struct server *server_new(struct loop *loop, const struct server_limits *limits,
         return NULL;
     s->loop = loop;
     s->limits = *limits;
+    s->round = 1;
     s->handlers = *handlers;
     s->mhd_watch.fd = -1;
     MHD_set_panic_func(on_panic, NULL);

@@ -103,8 +103,9 @@ struct server_group {
 void server_add(struct server *s, int fd, bool unix_socket, const struct server_timeouts *timeouts,
                 struct server_group *group, void *context);
 
-/* False while as many as can leave at a time are leaving to make room: a newcomer is better off waiting for the next
- * turn. */
+/* May a newcomer come now? False when it is better off waiting for the next turn, because as many as can leave at a
+ * time are leaving, or because those who came in this turn, and took the last places, have not been listened to yet.
+ * True also when all places will stay taken: server_add then says so to the newcomer. */
 bool server_has_room(const struct server *s);
 
 /* Room is needed: the client goes that has kept us waiting longest. First among those who have been sending a head for

@@ -185,7 +185,7 @@ void connection_ready(struct watch *w, uint32_t events)
 {
     struct server_connection *c = (struct server_connection *)w;
     if ((events & EPOLLIN) && ((events & EPOLLRDHUP) == 0 || bytes_wait(c))) {
-        c->readable_turn = loop_turns(c->server->loop) + 1; /* turns are counted at their end */
+        c->readable_round = c->server->round;
         if (c->phase == PHASE_IDLE)
             connection_expect(c, PHASE_HEAD, c->timeouts.header);
         c->heard = c->heard || c->phase == PHASE_HEAD;
@@ -235,11 +235,10 @@ bool server_is_unix(const struct server_request *r)
 struct server_connection *server_at_fault(const struct server *s)
 {
     struct server_connection *found[2] = {NULL, NULL};
-    uint64_t turn = loop_turns(s->loop) + 1;
     for (struct server_connection *c = s->connections; c != NULL; c = c->next) {
         const struct server_request *r = c->request;
-        bool by_head = r != NULL && !r->begun && r->line_turn == turn;
-        if (!by_head && (c->readable_turn != turn || (c->phase != PHASE_HEAD && c->phase != PHASE_BODY)))
+        bool by_head = r != NULL && !r->begun && r->line_round == s->round;
+        if (!by_head && (c->readable_round != s->round || (c->phase != PHASE_HEAD && c->phase != PHASE_BODY)))
             continue;
         if (found[by_head] != NULL)
             return NULL;
@@ -262,6 +261,7 @@ void server_unlink(struct server *s, struct server_connection *c)
 {
     connection_dequeue(c);
     server_group_leave(s, c->group);
+    s->leaving_count -= c->leaving;
     if (c->next != NULL)
         c->next->prev = c->prev;
     if (c->prev != NULL)

@@ -35,14 +35,14 @@ struct server_connection {
     msec deadline;
     enum phase phase;
     bool unix_socket;
-    bool client_ended;      /* EPOLLRDHUP was seen: it sends no more, and may be gone altogether */
-    bool reading_ended;     /* by ourselves, so that EPOLLRDHUP says nothing about the client */
-    bool leaving;           /* it made room for another, and is about to be closed */
-    bool uploading;         /* the request at hand: its body is handed on while it comes */
-    bool heard;             /* a byte of the request at hand arrived */
-    bool edge_triggered;    /* the watch, while something lies there that is not taken yet; else level-triggered */
-    uint64_t readable_turn; /* the loop's turn in which bytes arrived last */
-    uint64_t told_turn;     /* in which the watch was ready last */
+    bool client_ended;       /* EPOLLRDHUP was seen: it sends no more, and may be gone altogether */
+    bool reading_ended;      /* by ourselves, so that EPOLLRDHUP says nothing about the client */
+    bool leaving;            /* it made room for another, and is about to be closed */
+    bool uploading;          /* the request at hand: its body is handed on while it comes */
+    bool heard;              /* a byte of the request at hand arrived */
+    bool edge_triggered;     /* the watch, while something lies there that is not taken yet; else level-triggered */
+    uint64_t readable_round; /* in which bytes arrived last */
+    uint64_t told_turn;      /* in which the watch was ready last */
     enum refusal refused;
     struct server *server;
     struct MHD_Connection *mhd;
@@ -66,8 +66,8 @@ struct server_request {
     unsigned status;
     size_t head_bytes; /* what the head and its records take of the connection's memory */
     int64_t started_usec;
-    uint64_t line_turn; /* the loop's turn in which its first line was read */
-    const char *raw;    /* where the target stands in libmicrohttpd's memory, which decodes it in place */
+    uint64_t line_round; /* in which its first line was read */
+    const char *raw;     /* where the target stands in libmicrohttpd's memory, which decodes it in place */
     size_t raw_length;
     struct str target; /* our copy of it, as it was sent; cut where it is too long anyway */
     bool begun, complete, suspended, answered, streaming, cut;
@@ -93,8 +93,12 @@ struct server {
     struct server_connection *connections;
     struct server_group *groups; /* those with connections */
     unsigned connection_count;
+    unsigned leaving_count;               /* of those */
+    uint64_t added_turn;                  /* the loop's turn in which a connection came last */
     struct server_parked parking, parked; /* in the states PARK_SOON and PARK_ED */
     struct server_connection *adding;     /* the connection being given to libmicrohttpd right now */
+    uint64_t round; /* of libmicrohttpd: from when it had nothing left to do to when it has nothing left again; most
+                       often a turn of the loop */
     bool draining;
     bool ready; /* libmicrohttpd has events to look at */
     struct server_request *spare;
@@ -152,8 +156,8 @@ void connection_end_reading(struct server_connection *c);
 bool connection_is_open(const struct server_connection *c);
 /* The client sends no more: has it gone? Then its request is cut. */
 void connection_check_client(struct server_connection *c);
-/* The one connection whose parsing can account for an error met within this turn: its request line was read in this
- * turn and its head is not complete, or bytes of its body came. NULL when there are several. */
+/* The one connection whose parsing can account for an error met within this round: its request line was read in this
+ * round and its head is not complete, or bytes of its body came. NULL when there are several. */
 struct server_connection *server_at_fault(const struct server *s);
 
 /* --- server_room.c --- */
@@ -161,6 +165,8 @@ struct server_connection *server_at_fault(const struct server *s);
 void connection_enqueue(struct server_connection *c);
 /* It is in no queue any more. */
 void connection_dequeue(struct server_connection *c);
+/* No place is left, those who leave not counted. */
+bool server_is_full(const struct server *s);
 /* A connection of the group came, or has gone. */
 void server_group_enter(struct server *s, struct server_group *g);
 void server_group_leave(struct server *s, struct server_group *g);

@@ -77,7 +77,10 @@ void server_group_leave(struct server *s, struct server_group *g)
  * some time of this turn: then it is we who are late. */
 static bool holds_up(const struct server_connection *c)
 {
-    struct pollfd p = {.fd = c->watch.fd, .events = c->phase == PHASE_REPLY ? POLLOUT : POLLIN};
+    char byte;
+    struct pollfd p = {.fd = c->watch.fd, .events = POLLOUT};
+    if (c->phase != PHASE_REPLY)
+        return recv(c->watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
     return poll(&p, 1, 0) == 0 || (p.revents & (POLLERR | POLLHUP)) != 0;
 }
 
@@ -111,6 +114,7 @@ static void let_go(struct server_connection *c)
     bool answered = c->phase == PHASE_REPLY || c->phase == PHASE_IDLE || (r != NULL && r->answered);
     connection_dequeue(c);
     c->leaving = true;
+    s->leaving_count++;
     park_leave(c);
     s->ready = true;
     if (!answered)
@@ -129,31 +133,43 @@ static void let_go(struct server_connection *c)
     connection_end_after_refusal(c); /* libmicrohttpd sees the end and closes */
 }
 
-bool server_has_room(const struct server *s)
-{
-    return s->connection_count < s->limits.connections + SERVER_LEAVING_AT_ONCE - 1;
-}
-
-bool server_make_room(struct server *s)
+/* The one who has to go first, or NULL. */
+static struct server_connection *next_to_go(const struct server *s)
 {
     /* In this order: nothing is lost with a client that has not asked yet, a request with one that has. */
     static const unsigned order[] = {PHASE_HEAD, PHASE_IDLE, PHASE_BODY, QUEUE_UPLOAD, PHASE_REPLY};
     struct server_connection *longest = NULL;
-    if (!server_has_room(s))
-        return false;
+    if (s->leaving_count >= SERVER_LEAVING_AT_ONCE)
+        return NULL;
     for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
         struct server_connection *c = NULL;
         for (struct server_group *g = s->groups; g != NULL; g = g->next)
             c = longer_waiting(c, first_of(g, order[i]));
-        if (out_of_patience(c)) {
-            let_go(c);
-            return true;
-        }
+        if (out_of_patience(c))
+            return c;
         longest = longer_waiting(longest, c);
     }
-    if (longest != NULL)
-        let_go(longest);
-    return longest != NULL;
+    return longest;
+}
+
+bool server_is_full(const struct server *s)
+{
+    return s->connection_count - s->leaving_count >= s->limits.connections;
+}
+
+bool server_has_room(const struct server *s)
+{
+    if (!server_is_full(s) || next_to_go(s) != NULL)
+        return true;
+    return s->leaving_count < SERVER_LEAVING_AT_ONCE && s->added_turn != loop_turns(s->loop);
+}
+
+bool server_make_room(struct server *s)
+{
+    struct server_connection *c = next_to_go(s);
+    if (c != NULL)
+        let_go(c);
+    return c != NULL;
 }
 
 bool server_make_way(struct server_group *g, bool receiving)
