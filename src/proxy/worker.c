@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #define WORKER_LOG_LIMIT (1024u * 1024) /* access log lines of one turn; beyond, lines are lost and that is logged */
+#define WORKER_LOG_BATCH (32u * 1024)   /* bytes that are written without waiting for more */
+#define WORKER_LOG_DELAY 10             /* ms a line waits at most for others */
 #define POOL_INTERVAL    1000           /* ms between two looks at the pools for the metrics */
 
 /* --- clients --- */
@@ -74,16 +76,31 @@ static msec before_wait(void *owner)
     return server_before_wait(w->server);
 }
 
-/* The lines of a whole turn in one write, off the requests' path. */
 static void write_log(struct worker *w)
 {
     struct str lines = buf_str(&w->log);
+    timer_stop(w->loop, &w->log_due);
     if (lines.n == 0)
         return;
     if (w->log.failed)
         log_warning("access", NULL, "access log lines were lost: more than %u bytes in one turn", WORKER_LOG_LIMIT);
     log_write(lines.p, lines.n);
     buf_clear(&w->log);
+}
+
+static void log_is_due(struct timer *t)
+{
+    write_log((struct worker *)(void *)((char *)t - offsetof(struct worker, log_due)));
+}
+
+/* Many lines in one write, off the requests' path: as many as a moment brings, which no reader of a log notices. */
+static void gather_log(struct worker *w)
+{
+    size_t n = buf_len(&w->log);
+    if (n == 0 || (timer_armed(&w->log_due) && n < WORKER_LOG_BATCH))
+        return;
+    if (n >= WORKER_LOG_BATCH || timer_set(w->loop, &w->log_due, clock_now() + WORKER_LOG_DELAY, log_is_due) != PP_OK)
+        write_log(w);
 }
 
 /* Once a second, if the loop turns at all: the watchdog sees to that. */
@@ -112,7 +129,7 @@ static void after_turn(void *owner)
 {
     struct worker *w = owner;
     server_turn(w->server);
-    write_log(w);
+    gather_log(w);
     publish_pools(w);
     if (w->draining && !w->drained_said && server_connections(w->server) == 0 && tunnel_set_count(w->tunnels) == 0) {
         w->drained_said = true;

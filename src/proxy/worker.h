@@ -63,8 +63,8 @@ struct worker {
     struct exchange *spare_exchanges;
     unsigned spare_exchange_count;
     struct tunnel_set *tunnels;
-    struct buf log;       /* access log lines of this turn */
-    int64_t log_second;   /* for the cached time stamp */
+    struct buf log; /* access log lines not written yet */
+    struct timer log_due;
     msec pools_published; /* when the pools' figures were last put into the metrics */
     char *scratch;        /* WORKER_SCRATCH bytes, for whoever reads right now */
     bool log_access;
