@@ -295,6 +295,13 @@ check-defences: $(UNIT)
 	@tests/defences/remove "$(CC) -D_GNU_SOURCE -Isrc $(CPPFLAGS) $(PP_CFLAGS) -O0 -U_FORTIFY_SOURCE -w -c -o OUT IN" \
 		"$(CC) $(PP_CFLAGS) $(HARDEN_LD) $(SANITIZE_FLAGS) -o OUT $(BUILD)/tests/unit/TEST OBJECT $(LIB) $(CHECK_LIBS) \
 		$(PP_LIBS)"
+# The same for what only the whole daemon shows: each time another daemon, and the end-to-end tests about it. Minutes, so
+# .ci/run may ask for it and check does not.
+.PHONY: check-defences-whole
+check-defences-whole: $(DAEMON) $(FAKEPROOF)
+	@tests/defences/remove-whole $(BUILD) "$(CC) -D_GNU_SOURCE -Isrc $(LIB_CFLAGS) $(CPPFLAGS) \
+		-DSYSCONFDIR='\"$(sysconfdir)\"' $(PP_CFLAGS) -w -c -o OUT IN" \
+		"$(CC) $(PP_CFLAGS) $(PP_LDFLAGS) -o OUT $(BUILD)/src/main.o OBJECT $(LIB) $(PP_LIBS)"
 check-corpus: $(REPLAY)
 	@scripts/replay-corpus $(BUILD) $(REPLAY)
 check-differential: $(DIFFERENTIAL)

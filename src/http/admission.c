@@ -335,6 +335,14 @@ static enum refusal check_all(struct check *c)
     return refusal;
 }
 
+static bool visible(struct str text)
+{
+    for (size_t i = 0; i < text.n; i++)
+        if ((unsigned char)text.p[i] <= 0x20 || text.p[i] == 0x7f)
+            return false;
+    return true;
+}
+
 /* The reason for a refusal may come before the framing is looked at; what a later request is depends on it all the same
  * (RFC 9112 11.2). */
 static bool in_doubt(const struct check *c)
@@ -343,8 +351,8 @@ static bool in_doubt(const struct check *c)
     struct check again = *c;
     again.out = &scratch; /* the sentence stays the one about the refusal */
     bool known_version = c->out->http10 || str_equal(c->request->version, STR("HTTP/1.1"));
-    return !known_version || c->request->headers_cut || check_lines(&again) != REFUSAL_NONE ||
-           check_framing(&again) != REFUSAL_NONE;
+    return !known_version || !http_token_valid(c->request->method) || !visible(c->request->target) ||
+           c->request->headers_cut || check_lines(&again) != REFUSAL_NONE || check_framing(&again) != REFUSAL_NONE;
 }
 
 void admission_check(const struct admission_policy *policy, const struct admission_request *request,

@@ -220,6 +220,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
         size_t end = i < count ? starts[i + 1] : buf_len(&stream);
         pieces[i] = end == 0 ? STR_NONE : (struct str){buf_str(&stream).p + starts[i], end - starts[i]};
     }
+    if (n > 1 && memmem(bytes, n, FRONT_TOKEN, sizeof FRONT_TOKEN - 1) != NULL) {
+        buf_free(&stream); /* who has it can be told it: refusals name what they are about */
+        return 0;
+    }
     said_read(&said, buf_str(&stream));
     upstream.behaviour = (enum front_behaviour)(bytes[0] & SWITCH_BEHAVIOUR);
     upstream.said = &said;

@@ -27,7 +27,8 @@ struct said_list {
 static inline bool said_line(struct str *rest, struct str *line, bool *ends)
 {
     const char *end = rest->n == 0 ? NULL : memchr(rest->p, '\n', rest->n);
-    if (end == NULL || end == rest->p || (end[-1] != '\r' && end[-1] != '\0'))
+    bool colon = end == rest->p + 1 && rest->p[0] == ':'; /* it makes the colon a NUL, too */
+    if (end == NULL || end == rest->p || (end[-1] != '\r' && end[-1] != '\0' && !colon))
         return false;
     *line = (struct str){rest->p, (size_t)(end - rest->p) - 1};
     rest->p += line->n + 2;
@@ -56,20 +57,15 @@ static inline bool said_loose_line(struct str *rest, struct str *line)
     return true;
 }
 
-/* Where a line is passed over anyway, before a request and among trailers, libmicrohttpd ends it at a CR, an LF, or
- * both, and takes one that begins with a NUL for an empty one, whatever follows in it: said in SECURITY.md. *empty: it
- * is one. */
+/* Where a line is passed over anyway, before a request and among trailers, libmicrohttpd ends it at an LF, and takes
+ * one that begins with a NUL (or a trailer with a colon) for an empty one, whatever follows in it: said in SECURITY.md.
+ * *empty: it is one. */
 static inline bool said_passed_over(struct str *rest, bool *empty)
 {
-    size_t n = 0;
-    while (n < rest->n && rest->p[n] != '\r' && rest->p[n] != '\n')
-        n++;
-    if (n == rest->n || (rest->p[n] == '\r' && n + 1 == rest->n))
+    struct str line;
+    if (!said_loose_line(rest, &line))
         return false;
-    *empty = n == 0 || rest->p[0] == '\0';
-    n += rest->p[n] == '\r' && rest->p[n + 1] == '\n' ? 2 : 1;
-    rest->p += n;
-    rest->n -= n;
+    *empty = line.n == 0 || line.p[0] == '\0';
     return true;
 }
 
@@ -131,8 +127,10 @@ static inline bool said_chunks(struct str *rest, struct buf *body)
     }
     bool end;
     do { /* trailers */
+        bool colon = rest->n > 0 && rest->p[0] == ':';
         if (!said_passed_over(rest, &end))
             return false;
+        end |= colon;
     } while (!end);
     return true;
 }

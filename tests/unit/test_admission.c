@@ -342,6 +342,7 @@ static const struct {
     {{"FOO", "/widget/a", H11, LOCAL "Content-Length : 1\n", REFUSAL_METHOD}, true},
     {{"FOO", "/widget/a", H11, LOCAL "X: \x01\n", REFUSAL_METHOD}, true},
     {{"FOO", "/widget/a", "HTTP/1.2", LOCAL, REFUSAL_METHOD}, true},
+    {{"\rGET", "/widget/a", H11, LOCAL, REFUSAL_METHOD}, true},
     {{"POST", "/elsewhere", H11, LOCAL "Transfer-Encoding: chunked\n", REFUSAL_PATH}, false},
     {{"POST", "/elsewhere", "HTTP/1.0", LOCAL "Transfer-Encoding: chunked\n", REFUSAL_PATH}, true},
     {{GET("Host: evil.example\n"), REFUSAL_HOST}, false},
