@@ -4,6 +4,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -11,7 +12,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOG_LINE_MAX 4096u
+#define LOG_MESSAGE_MAX (64u * 1024)                  /* bytes; what is longer is cut, and ends in "..." */
+#define LOG_LINE_MAX    (6u * LOG_MESSAGE_MAX + 1024) /* each byte may become an escape of six */
+#define LOG_PATIENCE    1000                          /* ms for a reader of ours to take something */
+
+/* Without memory for a line that there was one is all that can be said. */
+#define LOG_LOST "{\"level\":\"error\",\"component\":\"log\",\"message\":\"out of memory: a line is missing here\"}\n"
 
 static atomic_int log_level_now = LOG_LEVEL_INFO;
 static atomic_int log_format_now = LOG_FORMAT_JSON;
@@ -19,6 +25,8 @@ static atomic_bool log_to_journal;
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER; /* held around one write(2) */
 static log_sink log_sink_now;
 static void *log_sink_owner;
+static bool log_stuck; /* standard error took nothing within LOG_PATIENCE: it is not waited for again until it does */
+static bool log_torn;  /* the last line got out in part: the next begins on a line of its own */
 
 static bool stderr_is_journal(void)
 {
@@ -52,6 +60,29 @@ bool log_enabled(enum log_level level)
     return (int)level <= atomic_load_explicit(&log_level_now, memory_order_relaxed);
 }
 
+/* True when it may take more. Others can have made it non-blocking, as it is shared with whoever started us. */
+static bool wait_for_reader(void)
+{
+    struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+    log_stuck = poll(&p, 1, log_stuck ? 0 : LOG_PATIENCE) <= 0;
+    return !log_stuck;
+}
+
+static void write_to_stderr(const char *lines, size_t n)
+{
+    while (n > 0) {
+        ssize_t done = write(STDERR_FILENO, lines, n);
+        if (done < 0 && (errno == EINTR || (errno == EAGAIN && wait_for_reader())))
+            continue;
+        if (done <= 0)
+            return; /* nowhere left to say it */
+        log_stuck = false;
+        log_torn = lines[done - 1] != '\n';
+        lines += done;
+        n -= (size_t)done;
+    }
+}
+
 void log_write(const char *lines, size_t n)
 {
     int saved = errno;
@@ -59,15 +90,10 @@ void log_write(const char *lines, size_t n)
     if (log_sink_now != NULL) {
         log_sink_now(log_sink_owner, lines, n);
     } else {
-        while (n > 0) {
-            ssize_t done = write(STDERR_FILENO, lines, n);
-            if (done < 0 && errno == EINTR)
-                continue;
-            if (done <= 0)
-                break; /* nowhere left to say it */
-            lines += done;
-            n -= (size_t)done;
-        }
+        if (log_torn)
+            write_to_stderr("\n", 1);
+        if (!log_torn)
+            write_to_stderr(lines, n);
     }
     pthread_mutex_unlock(&log_lock);
     errno = saved;
@@ -108,7 +134,7 @@ void log_fields_begin(struct log_fields *f, struct buf *out, enum log_level leve
 {
     char when[25];
     clock_format_wall(wall_ms, when);
-    *f = (struct log_fields){out, (enum log_format)atomic_load_explicit(&log_format_now, memory_order_relaxed), true};
+    *f = (struct log_fields){out, (enum log_format)atomic_load_explicit(&log_format_now, memory_order_relaxed)};
     if (atomic_load_explicit(&log_to_journal, memory_order_relaxed)) {
         char prefix[3] = {'<', journal_priority[level], '>'};
         buf_append(out, prefix, 3);
@@ -197,31 +223,62 @@ void log_fields_end(struct log_fields *f)
     buf_append_str(f->out, f->format == LOG_FORMAT_JSON ? STR("}\n") : STR("\n"));
 }
 
+/* Makes a text that was cut at the end of its `size` bytes end in "...", between two characters. */
+static void mark_as_cut(char *text, size_t size)
+{
+    size_t n = size - sizeof "...";
+    while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
+        n--;
+    memcpy(text + n, "...", sizeof "...");
+}
+
+static void write_message(enum log_level level, const char *component, const char *environment, const char *message)
+{
+    struct buf line;
+    struct log_fields f;
+    buf_init(&line, LOG_LINE_MAX);
+    log_fields_begin(&f, &line, level, clock_wall());
+    log_field_str(&f, "component", str_of(component));
+    if (environment != NULL)
+        log_field_str(&f, "environment", str_of(environment));
+    log_field_str(&f, "message", str_of(message));
+    log_fields_end(&f);
+    if (!line.failed)
+        log_write(line.data, buf_len(&line));
+    else
+        log_write(LOG_LOST, sizeof LOG_LOST - 1);
+    buf_free(&line);
+}
+
 void log_line(enum log_level level, const char *component, const char *environment, const char *format, ...)
 {
     if (!log_enabled(level))
         return;
     int saved = errno;
-    char message[1024];
+    char small[1024], *text = small;
+    size_t size = sizeof small;
     va_list args;
     va_start(args, format);
-    errno = saved; /* so that %m means what the caller saw */
-    int n = vsnprintf(message, sizeof message, format, args);
+    int n = vsnprintf(small, sizeof small, format, args);
     va_end(args);
-    if (n >= 0) {
-        struct buf line;
-        struct log_fields f;
-        buf_init(&line, LOG_LINE_MAX * 2);
-        log_fields_begin(&f, &line, level, clock_wall());
-        log_field_str(&f, "component", str_of(component));
-        if (environment != NULL)
-            log_field_str(&f, "environment", str_of(environment));
-        log_field_str(&f, "message", str_of(message));
-        log_fields_end(&f);
-        if (!line.failed)
-            log_write(line.data, buf_len(&line));
-        buf_free(&line);
+    if (n >= (int)sizeof small) {
+        size_t wanted = n < (int)LOG_MESSAGE_MAX ? (size_t)n + 1 : LOG_MESSAGE_MAX;
+        char *large = malloc(wanted);
+        if (large != NULL) {
+            text = large;
+            size = wanted;
+            errno = saved; /* %m is to mean what the caller saw */
+            va_start(args, format);
+            (void)vsnprintf(text, size, format, args);
+            va_end(args);
+        }
+        if ((size_t)n >= size)
+            mark_as_cut(text, size);
     }
+    if (n >= 0)
+        write_message(level, component, environment, text);
+    if (text != small)
+        free(text);
     errno = saved;
 }
 

@@ -25,7 +25,7 @@ void log_set_sink(log_sink sink, void *owner);
 
 bool log_enabled(enum log_level level);
 
-/* One line. `environment` may be NULL. The message is a sentence without a final newline. */
+/* One line. `environment` may be NULL. The message is a sentence without a final newline; over 64 KiB it is cut. */
 void log_line(enum log_level level, const char *component, const char *environment, const char *format, ...)
     PP_PRINTF(4, 5);
 
@@ -51,7 +51,6 @@ bool log_allowed(struct log_limit *limit, int64_t interval, unsigned *suppressed
 struct log_fields {
     struct buf *out;
     enum log_format format;
-    bool first;
 };
 void log_fields_begin(struct log_fields *f, struct buf *out, enum log_level level, int64_t wall_ms);
 void log_field_str(struct log_fields *f, const char *key, struct str value);
@@ -60,7 +59,8 @@ void log_field_int(struct log_fields *f, const char *key, int64_t value);
 void log_field_usec(struct log_fields *f, const char *key, int64_t usec);
 void log_fields_end(struct log_fields *f);
 
-/* Writes finished lines to the sink as they are. Lines never interleave with those of other threads. */
+/* Writes finished lines to the sink as they are. Lines never interleave with those of other threads. A standard error
+ * that takes nothing is waited for as write(2) waits, or if it is non-blocking for a second; then lines are lost. */
 void log_write(const char *lines, size_t n);
 
 /* Appends `s` as the inside of a JSON string (RFC 8259 7): quotes, backslash, control bytes and bytes that are not
