@@ -4,6 +4,7 @@
 #include "base/crypto.h"
 #include "config/build.h"
 #include "config/loader.h"
+#include "config/names.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -180,6 +181,7 @@ static enum pp_result check_file(const char *path, int fd, mode_t *mode, struct 
 
 enum pp_result config_load(const char *path, struct config **out, struct config_problems *problems)
 {
+    struct config *loaded = NULL;
     struct buf text;
     mode_t mode = 0;
 
@@ -195,7 +197,13 @@ enum pp_result config_load(const char *path, struct config **out, struct config_
         goto out;
     rc = read_descriptor(fd, &text);
     if (rc == PP_OK) {
-        rc = config_load_text(buf_str(&text), path, mode, out, problems);
+        rc = config_load_text(buf_str(&text), path, mode, &loaded, problems);
+        if (rc == PP_OK)
+            rc = names_check(loaded, problems);
+        if (rc == PP_OK)
+            *out = loaded;
+        else
+            config_unref(&loaded);
     } else if (rc == PP_LIMIT) {
         config_problems_add(problems, path, 0, "", "is larger than %u KiB: this is no config file",
                             LIMIT_CONFIG_FILE / 1024);

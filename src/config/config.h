@@ -72,8 +72,9 @@ enum token_source_kind { TOKEN_SOURCE_FILE, TOKEN_SOURCE_CREDENTIAL, TOKEN_SOURC
 
 struct environment_config {
     const char *name;
-    int line;                     /* of the file, for errors */
-    int token_line, ca_file_line; /* of token_file or client_token, and of tls.ca_file; else as `line` */
+    int line; /* of the file, for errors */
+    /* of base_url, of token_file or client_token, and of tls.ca_file; else as `line` */
+    int base_url_line, token_line, ca_file_line;
     struct base_url base_url;
     struct listen_list listen;
 
@@ -139,9 +140,10 @@ void config_problems_free(struct config_problems *problems);
 void config_problems_add(struct config_problems *problems, const char *file, int line, const char *key,
                          const char *format, ...) PP_PRINTF(5, 6);
 
-/* Reads, parses and validates everything, opening nothing but the file itself. PP_OK: *out is the caller's. Otherwise
- * `problems` (initialised) has every problem found, at least one, and *out is untouched. PP_INVALID: the file has
- * faults; PP_SYSTEM: it could not be read; PP_NOMEM. Main thread only. */
+/* Reads, parses and validates everything, opening nothing but the file itself; looks up the name in a base URL whose
+ * port is that of a listener. PP_OK: *out is the caller's. Otherwise `problems` (initialised) has every problem found,
+ * at least one, and *out is untouched. PP_INVALID: the file has faults; PP_SYSTEM: it could not be read; PP_NOMEM. Main
+ * thread only. */
 enum pp_result config_load(const char *path, struct config **out, struct config_problems *problems) PP_MUST_CHECK;
 
 /* The same from memory. `path` and `mode` are those of the file the text came from: the path names it in problems, and

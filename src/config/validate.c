@@ -203,6 +203,7 @@ void validate_config(struct config_build *build)
         check_mode(build, environment);
         environment->token_line = build_line(build, environment, SCOPE_ENVIRONMENT,
                                              environment->client_token == NULL ? "token_file" : "client_token");
+        environment->base_url_line = build_line(build, environment, SCOPE_ENVIRONMENT, "base_url");
         environment->ca_file_line = build_line(build, environment, SCOPE_TLS, "ca_file");
     }
 }

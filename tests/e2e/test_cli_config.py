@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import re
+import socket
 import subprocess
 
 import pytest
@@ -148,6 +149,18 @@ def test_check_finds_a_missing_ca_file(config, tmp_path):
     assert done.returncode == 78
     assert done.stderr.endswith(f":6: environments.production.tls.ca_file: the CA certificates in {tmp_path}/ca.pem "
                                 "can't be read: No such file or directory\n")
+
+
+def test_a_base_url_whose_name_leads_back(config):
+    """By the addresses it has, not by how it is written."""
+    name = socket.gethostname()
+    address = socket.gethostbyname(name)
+    own = {"base_url": f'"https://{name}:18780"', "allow_non_loopback": "true"}
+    done = proofproxy("check", "-c", config(**own, listen=f'[ "{address}:18780" ]'))
+    assert done.returncode == 78
+    assert f':3: environments.production.base_url: "https://{name}:18780" leads back to our own listener' in done.stderr
+    for listen in (f"{address}:18781", "unix:/run/x.sock", "127.9.9.9:18780"):  # another port, no port, another address
+        assert proofproxy("check", "-c", config(**own, listen=f'[ "{listen}" ]')).returncode == 0, listen
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
