@@ -22,7 +22,6 @@ DEPS := \
 	cppcheck \
 	curl \
 	debhelper \
-	faketime \
 	gdb \
 	git \
 	iproute2 \
@@ -240,10 +239,11 @@ CHECKS += $(if $(DIFFERENTIAL),differential)
 CHECKS += defences
 CHECKS += completion
 CHECKS += e2e
+CHECKS += host
 CHECKS += system
 
 # Everything the checks run, so that "make -j2 check" compiles in parallel and then measures undisturbed.
-CHECK_PROGRAMS = $(DAEMON) $(UNIT) $(SIM) $(FAULTS_PROGRAM) $(REPLAY) $(DIFFERENTIAL) $(FAKEPROOF)
+CHECK_PROGRAMS = $(DAEMON) $(UNIT) $(SIM) $(FAULTS_PROGRAM) $(CLOCK) $(REPLAY) $(DIFFERENTIAL) $(FAKEPROOF)
 
 .PHONY: check check-programs $(CHECKS:%=check-%)
 check: check-programs
@@ -345,6 +345,14 @@ SOAK_SECONDS ?= 180
 .PHONY: soak
 soak: $(DAEMON) $(FAKEPROOF)
 	@$(PP_ENV) SOAK_SECONDS=$(SOAK_SECONDS) tests/soak/run
+
+# What the host may do to it: a clock that jumps, a name server that hangs, a full disk.
+CLOCK := $(BUILD)/tests/host/clock.so
+$(CLOCK): tests/host/clock.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,LINK)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) $(WARN_CC) $(WERROR) -O1 -fPIC -shared -o $@ $<
+check-host: $(DAEMON) $(FAKEPROOF) $(CLOCK)
+	@$(PP_ENV) $(PYTEST) -n 2 tests/host $(PYTEST_ARGS)
 
 check-completion: $(DAEMON)
 	@$(PP_ENV) $(PYTEST) tests/completion

@@ -54,6 +54,8 @@ struct daemon {
     int signal_fd;
     struct watch signals;
     struct timer drain_deadline, watchdog, sampling;
+    struct worker_setup *setup; /* in force: what the workers were told */
+    struct timer tell_again;    /* armed: some worker could not be told of something */
     char status_line[512];
 };
 

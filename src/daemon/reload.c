@@ -12,6 +12,7 @@
 
 #define ADMIN_OWNER        "(admin)" /* no environment can be called that */
 #define ADMIN_DEFAULT_PATH "/run/proofproxy/admin.sock"
+#define TELL_AGAIN         200 /* ms until workers that could not be told are told */
 #define ADMIN_DEFAULT_DIR  "/run/proofproxy"
 
 /* What a config needs before it can be put into force. */
@@ -161,13 +162,49 @@ static void generation_discard(struct daemon *d, struct generation *g)
 
 /* --- swapping --- */
 
+static void tell_again(struct timer *t);
+
+static void tell_soon(struct daemon *d)
+{
+    if (timer_set(d->loop, &d->tell_again, clock_now() + TELL_AGAIN, tell_again) != PP_OK)
+        log_error("main", NULL, "out of memory: some worker waits for the next reload");
+}
+
 static void tokens_changed(void *owner, const char *environment, const struct token_snapshot *snapshot)
 {
     struct daemon *d = owner;
     for (unsigned i = 0; i < d->worker_count; i++)
-        if (worker_tokens(d->workers[i], environment, snapshot) != PP_OK)
-            log_error("token", environment, "out of memory: worker %u was not told of the change of tokens", i);
+        if (worker_tokens(d->workers[i], environment, snapshot) != PP_OK) {
+            log_error("token", environment, "out of memory: worker %u was not told of the change of tokens yet", i);
+            tell_soon(d);
+        }
     daemon_tell_status(d);
+}
+
+static void tell_tokens(struct daemon *d, const struct daemon_environment *e)
+{
+    struct token_snapshot snapshot;
+    token_manager_snapshot(e->tokens, &snapshot);
+    tokens_changed(d, e->name, &snapshot);
+    token_snapshot_clear(&snapshot);
+}
+
+static void tell_setup(struct daemon *d)
+{
+    for (unsigned i = 0; i < d->worker_count; i++)
+        if (worker_configure(d->workers[i], d->setup) != PP_OK) {
+            log_error("config", NULL, "out of memory: worker %u keeps its old configuration for a moment", i);
+            tell_soon(d);
+        }
+}
+
+/* Everything once more, to everybody: hearing it twice does no harm. */
+static void tell_again(struct timer *t)
+{
+    struct daemon *d = (struct daemon *)((char *)t - offsetof(struct daemon, tell_again));
+    tell_setup(d);
+    for (size_t i = 0; i < d->environment_count; i++)
+        tell_tokens(d, &d->environments[i]);
 }
 
 static enum pp_result start_tokens(struct daemon *d, struct generation *g, struct buf *problems)
@@ -210,9 +247,10 @@ static bool still_there(const struct generation *g, const char *name)
 /* From here on nothing can fail: workers are told, what is gone is let go. */
 static void swap(struct daemon *d, struct generation *g)
 {
-    for (unsigned i = 0; i < d->worker_count; i++)
-        if (worker_configure(d->workers[i], g->setup) != PP_OK)
-            log_error("config", NULL, "out of memory: worker %u keeps its old configuration", i);
+    if (d->setup != NULL)
+        worker_setup_unref(&d->setup);
+    d->setup = worker_setup_ref(g->setup);
+    tell_setup(d);
     for (size_t i = 0; i < d->environment_count; i++) {
         struct daemon_environment *e = &d->environments[i];
         if (still_there(g, e->name))
@@ -225,14 +263,10 @@ static void swap(struct daemon *d, struct generation *g)
     for (size_t i = 0; i < d->environment_count; i++) {
         struct daemon_environment *e = &d->environments[i];
         struct token_manager_road road = {&e->road, e->tls};
-        if (g->is_new[i]) {
-            struct token_snapshot snapshot;
-            token_manager_snapshot(e->tokens, &snapshot);
-            tokens_changed(d, e->name, &snapshot);
-            token_snapshot_clear(&snapshot);
-        } else if (token_manager_reload(e->tokens, g->config, e->config, &road) != PP_OK) {
+        if (g->is_new[i])
+            tell_tokens(d, e);
+        else if (token_manager_reload(e->tokens, g->config, e->config, &road) != PP_OK)
             log_error("token", e->name, "out of memory: the token source in force stays as it was");
-        }
     }
     listener_set_close(&d->listeners, g->listeners);
     d->listeners = g->listeners;
@@ -330,4 +364,8 @@ void daemon_forget_environments(struct daemon *d)
     for (size_t i = 0; i < d->environment_count; i++)
         environment_discard(&d->environments[i]);
     d->environment_count = 0;
+    if (d->loop != NULL)
+        timer_stop(d->loop, &d->tell_again);
+    if (d->setup != NULL)
+        worker_setup_unref(&d->setup);
 }

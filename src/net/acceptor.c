@@ -202,6 +202,11 @@ static void listening_ready(struct watch *w, uint32_t events)
 
 enum pp_result acceptor_add(struct acceptor *a, int listen_fd, void *tag)
 {
+    for (size_t i = 0; i < ACCEPTOR_LISTENERS; i++)
+        if (a->listening[i].watch.fd == listen_fd) {
+            a->listening[i].tag = tag;
+            return PP_OK;
+        }
     for (size_t i = 0; i < ACCEPTOR_LISTENERS; i++) {
         struct listening *l = &a->listening[i];
         if (l->watch.fd >= 0)

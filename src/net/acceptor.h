@@ -40,7 +40,8 @@ void acceptor_count(struct acceptor *a, int change);
 /* Stops listening everywhere; the descriptors stay open. */
 void acceptor_free(struct acceptor *a);
 
-/* Starts to accept on a listening socket. PP_LIMIT past LIMIT_LISTENERS * LIMIT_ENVIRONMENTS. */
+/* Starts to accept on a listening socket; where it does so already, only the tag changes. PP_SYSTEM: the kernel does
+ * not watch it (loop_watch). PP_LIMIT past LIMIT_LISTENERS * LIMIT_ENVIRONMENTS. */
 enum pp_result acceptor_add(struct acceptor *a, int listen_fd, void *tag) PP_MUST_CHECK;
 /* Stops accepting on it. Nothing happens when it is not known. */
 void acceptor_remove(struct acceptor *a, int listen_fd);

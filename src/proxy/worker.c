@@ -195,8 +195,11 @@ void worker_free(struct worker *w)
         loop_stop(w->loop);
         (void)pthread_join(w->thread, NULL);
     }
-    if (w->loop != NULL)
+    if (w->loop != NULL) {
         loop_settle(w->loop); /* messages that came too late still find everything in place */
+        timer_stop(w->loop, &w->setup_again);
+    }
+    worker_drop_late_tokens(w);
     server_free(w->server);
     if (w->tunnels != NULL)
         tunnel_set_free(w->tunnels);

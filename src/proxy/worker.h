@@ -68,6 +68,8 @@ struct worker {
     msec pools_published; /* when the pools' figures were last put into the metrics */
     char *scratch;        /* WORKER_SCRATCH bytes, for whoever reads right now */
     bool log_access;
+    struct timer setup_again;    /* armed: some part of `setup` could not be taken up */
+    struct message *late_tokens; /* of environments that could not be made yet; in order */
     bool draining, drained_said;
     pthread_t thread;
     bool running;
@@ -97,6 +99,7 @@ uint64_t worker_turns(const struct worker *w);
 void worker_nudge(struct worker *w);
 
 /* --- for proxy/ itself, on the worker's thread --- */
+void worker_drop_late_tokens(struct worker *w);
 void worker_learn(struct worker *w, struct environment *e, struct token *t, int status, msec sent);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#define WORKER_SETUP_AGAIN  200  /* ms until what could not be taken up is tried again */
 #define WORKER_DRAIN_SPREAD 1000 /* ms over which tunnels get their Close at a drain */
 
 struct worker_setup *worker_setup_new(struct config *config)
@@ -56,31 +57,36 @@ struct setup_message {
     struct worker_setup *setup;
 };
 
-static void apply_environment(struct worker *w, struct worker_setup *setup, struct worker_setup_environment *se)
+/* False when something of it could not be done for want of memory or descriptors. Doing it twice does no harm. */
+static bool apply_environment(struct worker *w, struct worker_setup *setup, struct worker_setup_environment *se)
 {
     struct environment *e = find(w, se->config->name);
+    bool whole = true;
     if (e == NULL) {
         e = environment_new(w, se->config->name, se->metrics_index, se->shared, se->config);
-        if (e == NULL)
-            goto failed;
-        if (environment_configure(e, w->loop, setup->config, se->config, se->tls) != PP_OK) {
+        if (e == NULL || environment_configure(e, w->loop, setup->config, se->config, se->tls) != PP_OK) {
             environment_unref(&e);
             goto failed;
         }
         e->next = w->environments;
         w->environments = e;
     } else if (environment_configure(e, w->loop, setup->config, se->config, se->tls) != PP_OK) {
-        goto failed;
+        whole = false; /* goes on as it was, on whatever it is to listen now */
     }
     tunnel_set_tokens_changed(w->tunnels, e); /* websocket_retire_delay may be another one now */
     for (size_t i = 0; i < se->listener_count; i++)
-        if (acceptor_add(w->acceptor, se->listeners[i]->fd, e) != PP_OK)
-            log_error("listener", e->name, "worker %u cannot accept on %s: the kernel refused to watch it", w->index,
+        if (acceptor_add(w->acceptor, se->listeners[i]->fd, e) != PP_OK) {
+            log_error("listener", e->name,
+                      "worker %u cannot accept on %s: the kernel refused to watch it; trying again", w->index,
                       se->listeners[i]->address);
-    return;
+            whole = false;
+        }
+    if (whole)
+        return true;
 failed:
-    log_error("worker", se->config->name, "worker %u is out of memory; this environment keeps its old settings",
+    log_error("worker", se->config->name, "worker %u could not take up this environment's settings; trying again",
               w->index);
+    return false;
 }
 
 static bool configured(const struct worker_setup *setup, const char *name)
@@ -105,22 +111,61 @@ static void drop_missing(struct worker *w, const struct worker_setup *setup)
     }
 }
 
+/* Does the environment of that name listen there? */
+static bool listens_on(const struct worker_setup *setup, const char *name, const struct listener *listener)
+{
+    for (size_t i = 0; i < setup->environment_count; i++)
+        for (size_t l = 0; l < setup->environments[i].listener_count; l++)
+            if (setup->environments[i].listeners[l] == listener)
+                return strcmp(setup->environments[i].config->name, name) == 0;
+    return false;
+}
+
+static void apply_again(struct timer *t);
+
+static void apply(struct worker *w)
+{
+    bool whole = true;
+    for (size_t i = 0; i < w->setup->environment_count; i++)
+        if (!w->draining && !apply_environment(w, w->setup, &w->setup->environments[i]))
+            whole = false;
+    struct message *late = w->late_tokens; /* who still has no environment comes back */
+    w->late_tokens = NULL;
+    while (late != NULL) {
+        struct message *m = late;
+        late = m->next;
+        m->next = NULL;
+        m->deliver(m);
+    }
+    if (whole)
+        timer_stop(w->loop, &w->setup_again);
+    else if (timer_set(w->loop, &w->setup_again, clock_now() + WORKER_SETUP_AGAIN, apply_again) != PP_OK)
+        log_error("worker", NULL, "worker %u is out of memory: it waits for the next reload", w->index);
+}
+
+static void apply_again(struct timer *t)
+{
+    apply((struct worker *)((char *)t - offsetof(struct worker, setup_again)));
+}
+
 static void deliver_setup(struct message *m)
 {
     struct setup_message *sm = (struct setup_message *)m;
     struct worker *w = m->receiver;
     struct worker_setup *setup = sm->setup;
     w->log_access = setup->config->log_access;
-    for (size_t i = 0; w->setup != NULL && i < w->setup->environment_count; i++)
-        for (size_t l = 0; l < w->setup->environments[i].listener_count; l++)
-            acceptor_remove(w->acceptor, w->setup->environments[i].listeners[l]->fd);
+    /* What stays is not touched: taking it up again might fail. */
+    for (size_t i = 0; w->setup != NULL && i < w->setup->environment_count; i++) {
+        const struct worker_setup_environment *had = &w->setup->environments[i];
+        for (size_t l = 0; l < had->listener_count; l++)
+            if (!listens_on(setup, had->config->name, had->listeners[l]))
+                acceptor_remove(w->acceptor, had->listeners[l]->fd);
+    }
     drop_missing(w, setup);
-    for (size_t i = 0; i < setup->environment_count; i++)
-        if (!w->draining)
-            apply_environment(w, setup, &setup->environments[i]);
     worker_setup_unref(&w->setup);
     w->setup = setup;
     free(sm);
+    apply(w);
 }
 
 enum pp_result worker_configure(struct worker *w, struct worker_setup *setup)
@@ -142,12 +187,34 @@ struct tokens_message {
     char environment[64];
 };
 
+static void free_tokens(struct tokens_message *tm)
+{
+    token_snapshot_clear(&tm->snapshot);
+    free(tm);
+}
+
+void worker_drop_late_tokens(struct worker *w)
+{
+    while (w->late_tokens != NULL) {
+        struct message *m = w->late_tokens;
+        w->late_tokens = m->next;
+        free_tokens((struct tokens_message *)m);
+    }
+}
+
 static void deliver_tokens(struct message *m)
 {
     struct tokens_message *tm = (struct tokens_message *)m;
     struct worker *w = m->receiver;
     struct environment *e = find(w, tm->environment);
     uint32_t behind = 0;
+    if (e == NULL && w->setup != NULL && configured(w->setup, tm->environment)) {
+        struct message **at = &w->late_tokens;
+        while (*at != NULL)
+            at = &(*at)->next;
+        *at = m;
+        return;
+    }
     if (e != NULL) {
         token_store_adopt(e->tokens, &tm->snapshot, &behind);
         for (size_t i = 0; i < tm->snapshot.count; i++) {
@@ -157,8 +224,7 @@ static void deliver_tokens(struct message *m)
         }
         tunnel_set_tokens_changed(w->tunnels, e);
     }
-    token_snapshot_clear(&tm->snapshot);
-    free(tm);
+    free_tokens(tm);
 }
 
 enum pp_result worker_tokens(struct worker *w, const char *environment, const struct token_snapshot *snapshot)

@@ -54,6 +54,28 @@ START_TEST(test_differences_land_in_their_step)
 }
 END_TEST
 
+/* A host without a clock of its own wakes up in 1970, and learns the date later. */
+START_TEST(test_the_first_hour_of_1970)
+{
+    for (int i = 0; i < 3; i++) {
+        requests(1, 0);
+        history_sample(h, &totals, i * HISTORY_STEP);
+    }
+    ck_assert_uint_eq(history_points(h, 1, points), HISTORY_STEPS);
+    ck_assert_uint_eq(points[HISTORY_STEPS - 1].requests, 1);
+    ck_assert_int_eq(points[HISTORY_STEPS - 1].when, 2 * HISTORY_STEP);
+    requests(4, 0);
+    history_sample(h, &totals, START);
+    ck_assert_uint_eq(history_points(h, 1, points), HISTORY_STEPS);
+    ck_assert_uint_eq(points[HISTORY_STEPS - 1].requests, 4);
+    requests(2, 0);
+    history_sample(h, &totals, HISTORY_STEP);
+    ck_assert_uint_eq(history_points(h, 1, points), HISTORY_STEPS);
+    ck_assert_uint_eq(points[HISTORY_STEPS - 1].requests, 2);
+    ck_assert_uint_eq(points[HISTORY_STEPS - 2].requests, 0);
+}
+END_TEST
+
 START_TEST(test_merging_keeps_the_sum)
 {
     for (int i = 0; i < 400; i++) {
@@ -108,6 +130,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, test_empty);
     tcase_add_test(tc, test_differences_land_in_their_step);
+    tcase_add_test(tc, test_the_first_hour_of_1970);
     tcase_add_test(tc, test_merging_keeps_the_sum);
     tcase_add_test(tc, test_jumps_of_the_clock);
     suite_add_tcase(suite, tc);
