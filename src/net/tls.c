@@ -330,12 +330,26 @@ static enum pp_result check_peer(struct upstream_tls *t, SSL *s, struct problem 
     return check_pin(t, leaf, why);
 }
 
+#define INTERRUPTED_MOST 8u
+
+/* Was a system call interrupted before it did anything? OpenSSL then asks to be called again like for a socket that is
+ * not ready; but the socket may be, and no edge will tell. errno must be 0 before the operation. */
+static bool interrupted(int result, unsigned *times)
+{
+    return result <= 0 && errno == EINTR && (*times)++ < INTERRUPTED_MOST;
+}
+
 enum pp_result tls_handshake(struct upstream_tls *t, struct ssl_st *s, struct problem *why)
 {
+    int result;
+    unsigned times = 0;
     why->text[0] = '\0';
-    clear_errors();
     SSL_set_app_data(s, why); /* for tls_explain_verify */
-    int result = SSL_do_handshake(s);
+    do {
+        clear_errors();
+        errno = 0;
+        result = SSL_do_handshake(s);
+    } while (interrupted(result, &times));
     int system_error = errno;
     SSL_set_app_data(s, NULL);
     if (result == 1) {
@@ -377,8 +391,13 @@ static enum pp_result stopped(SSL *s, int result, int other_way_error, bool *oth
 
 enum pp_result tls_read(struct ssl_st *s, void *into, size_t room, size_t *done, bool *other_way)
 {
-    clear_errors();
-    int result = SSL_read_ex(s, into, room, done);
+    int result;
+    unsigned times = 0;
+    do {
+        clear_errors();
+        errno = 0;
+        result = SSL_read_ex(s, into, room, done);
+    } while (interrupted(result, &times));
     if (result == 1)
         return PP_OK;
     enum pp_result rc = stopped(s, result, SSL_ERROR_WANT_WRITE, other_way);
@@ -389,8 +408,13 @@ enum pp_result tls_read(struct ssl_st *s, void *into, size_t room, size_t *done,
 
 enum pp_result tls_write(struct ssl_st *s, const void *bytes, size_t n, size_t *done, bool *other_way)
 {
-    clear_errors();
-    int result = SSL_write_ex(s, bytes, n, done);
+    int result;
+    unsigned times = 0;
+    do {
+        clear_errors();
+        errno = 0;
+        result = SSL_write_ex(s, bytes, n, done);
+    } while (interrupted(result, &times));
     if (result == 1)
         return PP_OK;
     enum pp_result rc = stopped(s, result, SSL_ERROR_WANT_READ, other_way);
@@ -399,8 +423,13 @@ enum pp_result tls_write(struct ssl_st *s, const void *bytes, size_t n, size_t *
 
 enum pp_result tls_shutdown_write(struct ssl_st *s)
 {
-    clear_errors();
-    int result = SSL_shutdown(s);
+    int result;
+    unsigned times = 0;
+    do {
+        clear_errors();
+        errno = 0;
+        result = SSL_shutdown(s);
+    } while (result < 0 && interrupted(result, &times));
     if (result >= 0) /* sent; 1 = the peer's was here before */
         return PP_OK;
     bool unused;

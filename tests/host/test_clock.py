@@ -1,4 +1,4 @@
-"""The wall clock jumps, by years and both ways: what is promised in seconds is kept, and no token is lost over a date."""
+"""The wall clock jumps, by years, both ways: what is promised in seconds is kept, no token is lost over a date."""
 import pathlib
 import sys
 import time
