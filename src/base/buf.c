@@ -97,18 +97,17 @@ enum pp_result buf_printf(struct buf *b, const char *format, ...)
     if ((size_t)n < sizeof small)
         return buf_append(b, small, (size_t)n);
 
-    char *at;
-    size_t room;
-    enum pp_result rc = b->failed ? PP_LIMIT : buf_reserve(b, (size_t)n + 1, &at, &room);
-    if (rc != PP_OK) {
+    char *large = malloc((size_t)n + 1); /* vsnprintf(3) ends it with a NUL, for which there may be no room */
+    if (large == NULL) {
         b->failed = true;
-        return rc;
+        return PP_NOMEM;
     }
     va_start(args, format);
-    (void)vsnprintf(at, (size_t)n + 1, format, args);
+    (void)vsnprintf(large, (size_t)n + 1, format, args);
     va_end(args);
-    b->end += (size_t)n;
-    return PP_OK;
+    enum pp_result rc = buf_append(b, large, (size_t)n);
+    free(large);
+    return rc;
 }
 
 void buf_consume_wipe(struct buf *b, size_t n)

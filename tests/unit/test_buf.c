@@ -57,12 +57,35 @@ START_TEST(test_consumed_room)
 }
 END_TEST
 
+/* A formatted text fits exactly when its bytes do, short or long; else nothing of it is there. */
+START_TEST(test_formatted)
+{
+    static char text[2000];
+    for (size_t n = 1; n < sizeof text; n = n * 5 / 4 + 1) {
+        struct buf b;
+        memset(text, 'f', n);
+        text[n] = '\0';
+        buf_init(&b, n + 2);
+        ck_assert_int_eq(buf_printf(&b, "a%sz", text), PP_OK);
+        ck_assert_uint_eq(buf_len(&b), n + 2);
+        ck_assert_int_eq(b.data[0], 'a');
+        ck_assert_int_eq(b.data[n + 1], 'z');
+        buf_free(&b);
+        buf_init(&b, n + 1);
+        ck_assert_int_eq(buf_printf(&b, "a%sz", text), PP_LIMIT);
+        ck_assert(b.failed && buf_len(&b) == 0);
+        buf_free(&b);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("buf");
     TCase *t = tcase_create("buf");
     tcase_add_loop_test(t, test_limit, 0, (int)(sizeof limits / sizeof limits[0]));
     tcase_add_test(t, test_consumed_room);
+    tcase_add_test(t, test_formatted);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
