@@ -226,6 +226,7 @@ $(DIFFERENTIAL): $(BUILD)/tests/differential/%: $(BUILD)/tests/differential/%.o 
 # check without such a line counts as one.
 CHECKS += layers
 CHECKS += style
+CHECKS += security
 CHECKS += format
 CHECKS += scripts
 CHECKS += units
@@ -265,6 +266,8 @@ check-layers:
 	@scripts/check-layers
 check-style:
 	@scripts/check-style
+check-security:
+	@scripts/check-security
 check-scripts:
 	@$(PYTEST) tests/scripts
 

@@ -99,3 +99,26 @@ def test_run_checks_counts_and_fails(tmp_path, targets, last, rc):
     done = subprocess.run([SCRIPTS / "run-checks", *targets], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == last
     assert done.returncode == rc
+
+
+SECURE = {
+    "Makefile": "fuzz:\n\ttrue\n",
+    "tests/e2e/test_gate.py": "def test_nobody():\n    pass\n",
+    "tests/unit/test_gate.c": "/* A test with a job. */\nSTART_TEST(nobody)\n",
+}
+TABLE = "# S\n## Defences, and the test that proves each\n| threat | defence | test |\n|---|---|---|\n"
+
+
+@pytest.mark.parametrize("row, said", [
+    ("| x | y | `tests/e2e/test_gate.py::test_nobody`, `tests/unit/test_gate.c::nobody`, `make fuzz` |", None),
+    ("| x | y | `tests/e2e/test_gate.py::test_somebody` |", "has no such test"),
+    ("| x | y | `tests/unit/test_gate.c::somebody` |", "has no such test"),
+    ("| x | y | `tests/e2e/test_gone.py` |", "does not exist"),
+    ("| x | y | `test_gate.py` |", "without its folder"),
+    ("| x | y | `make gone` |", "no target"),
+    ("| x | `tests/e2e/test_gate.py` | by reading |", "no test proves this"),
+    ("", "no table of defences"),
+])
+def test_a_claim_without_its_test_is_found(tmp_path, row, said):
+    rc, out = run("check-security", tmp_path, {**SECURE, "SECURITY.md": TABLE + row + "\n"})
+    assert (rc == 0 and "0 failed" in out) if said is None else (rc == 1 and said in out)
