@@ -53,7 +53,7 @@ static struct tunnel *of_later(struct deferred *d)
 static const char *reason_name(enum tunnel_reason reason)
 {
     static const char *const names[TUNNEL_REASON_COUNT] = {
-        "client_closed", "upstream_closed", "client_gone", "upstream_broke", "idle",
+        "client_closed", "upstream_closed", "client_gone", "upstream_broke", "idle", "client_stalled",
         "drained",       "token_retired",   "cut",         "no_memory"};
     return names[reason];
 }
@@ -174,6 +174,11 @@ static msec idle_due(const struct tunnel *t)
     return patience == 0 ? MSEC_NEVER : t->active + patience;
 }
 
+msec tunnel_stall_due(const struct tunnel *t)
+{
+    return t->streams[TO_CLIENT].pending == NULL ? MSEC_NEVER : t->taken + t->stall_timeout;
+}
+
 static msec earlier(msec a, msec b)
 {
     return a < b ? a : b;
@@ -191,7 +196,10 @@ static void time_came(struct timer *timer)
         tunnel_close(t, TUNNEL_DRAINED);
     else if (t->phase == TUNNEL_OPEN && retire_due(t) <= now)
         tunnel_close(t, TUNNEL_TOKEN_RETIRED);
-    else if (t->phase == TUNNEL_OPEN && idle_due(t) <= now)
+    else if (t->phase == TUNNEL_OPEN && tunnel_stall_due(t) <= now) {
+        tunnel_because(t, TUNNEL_STALLED);
+        tunnel_end(t, true);
+    } else if (t->phase == TUNNEL_OPEN && idle_due(t) <= now)
         tunnel_close(t, TUNNEL_IDLE);
     else
         tunnel_arm(t);
@@ -205,7 +213,7 @@ void tunnel_arm(struct tunnel *t)
     if (t->phase == TUNNEL_ENDED)
         return;
     if (t->phase == TUNNEL_OPEN)
-        due = earlier(earlier(due, t->drain_at), earlier(retire_due(t), idle_due(t)));
+        due = earlier(earlier(earlier(due, t->drain_at), tunnel_stall_due(t)), earlier(retire_due(t), idle_due(t)));
     if (due == MSEC_NEVER) {
         timer_stop(loop, &t->timer);
         return;
@@ -312,6 +320,7 @@ static struct tunnel *tunnel_new(const struct tunnel_start *start)
     t->pid = peer->pid;
     t->jitter = (uint16_t)crypto_jitter(JITTER_STEPS);
     t->idle_timeout = start->settings->e->websocket_idle_timeout;
+    t->stall_timeout = start->settings->e->client_idle_timeout;
     t->active = clock_now();
     t->deadline = MSEC_NEVER;
     t->drain_at = t->set->draining ? t->active : MSEC_NEVER;

@@ -85,6 +85,8 @@ static size_t write_some(struct tunnel *t, unsigned direction, const char *bytes
     }
     if (at > 0) {
         t->streams[direction].bytes += at;
+        if (direction == TO_CLIENT)
+            t->taken = clock_now();
         metrics_count(t->environment->worker->metrics, t->environment->metrics_index, METRICS_WEBSOCKET_BYTES,
                       direction, at);
     }
@@ -96,6 +98,8 @@ static bool keep(struct tunnel *t, unsigned direction, const char *bytes, size_t
 {
     struct tunnel_stream *s = &t->streams[direction];
     size_t held = s->pending_end - s->pending_at;
+    if (direction == TO_CLIENT && held == 0)
+        t->taken = clock_now();
     char *all = malloc(held + n);
     if (all == NULL) {
         tunnel_because(t, TUNNEL_NO_MEMORY);
@@ -222,7 +226,7 @@ static void settle(struct tunnel *t)
         tunnel_end(t, down->broken);
         return;
     }
-    if (down->ended)
+    if (down->ended || tunnel_stall_due(t) < t->timer.due || (down->pending != NULL && !timer_armed(&t->timer)))
         tunnel_arm(t); /* its patience is shorter now */
     bool goodbye = up->frames.closed && down->frames.closed;
     if (goodbye && t->phase == TUNNEL_WAITING && up->pending == NULL && down->pending == NULL) {

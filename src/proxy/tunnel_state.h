@@ -30,6 +30,7 @@ enum tunnel_reason {                       /* the access log's `end` */
                      TUNNEL_CLIENT_GONE,    /* reset, or no answer to keepalive */
                      TUNNEL_UPSTREAM_BROKE, /* reset, or TLS cut without its own end */
                      TUNNEL_IDLE,           /* websocket_idle_timeout */
+                     TUNNEL_STALLED,        /* the client took nothing of what waited for it, for client_idle_timeout */
                      TUNNEL_DRAINED,
                      TUNNEL_TOKEN_RETIRED,
                      TUNNEL_CUT, /* the worker ended with it open */
@@ -79,11 +80,13 @@ struct tunnel {
     pid_t pid;
 
     msec idle_timeout; /* 0: none */
-    msec active;       /* when a byte last came, either way */
-    msec deadline;     /* of the phase; MSEC_NEVER: none */
-    msec drain_at;     /* MSEC_NEVER: no drain */
-    msec retired;      /* since when its token is retired; MSEC_NEVER: it is not */
-    msec retire_seen;  /* when that was heard here */
+    msec stall_timeout;
+    msec taken;       /* when the client last took something, or something began to wait for it */
+    msec active;      /* when a byte last came, either way */
+    msec deadline;    /* of the phase; MSEC_NEVER: none */
+    msec drain_at;    /* MSEC_NEVER: no drain */
+    msec retired;     /* since when its token is retired; MSEC_NEVER: it is not */
+    msec retire_seen; /* when that was heard here */
 
     int64_t started_usec;
     uint16_t path_length, request_id_length;
@@ -99,6 +102,8 @@ void tunnel_because(struct tunnel *t, enum tunnel_reason reason);
 struct tunnel *tunnel_newest(const struct tunnel_set *s);
 /* Arms the timer for whatever is due first. May end the tunnel (no memory). */
 void tunnel_arm(struct tunnel *t);
+/* When the client has taken nothing for too long; MSEC_NEVER: nothing waits for it. */
+msec tunnel_stall_due(const struct tunnel *t);
 /* Runs the relay at the end of this turn, or of the next one. */
 void tunnel_run_soon(struct tunnel *t);
 void tunnel_run_next(struct tunnel *t);

