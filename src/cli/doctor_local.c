@@ -70,7 +70,7 @@ void doctor_token_file(struct doctor_report *r, const struct environment_config 
     (void)problem_set(&create, PP_OK,
                       "create it: install -m 0640 -o root -g proofproxy /dev/null %s; then proofproxy token add %s, or "
                       "let your secret manager write it",
-                      e->token_path, e->name);
+                      in_config ? "" : e->token_path, e->name);
     if (rc == PP_OK)
         doctor_say(r, FINDING_OK, "token_file", NULL, "%s holds %zu %s, closed to other users",
                    in_config ? "the config file" : e->token_path, out->count, out->count == 1 ? "token" : "tokens");
