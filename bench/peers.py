@@ -64,7 +64,7 @@ defaults
   mode http
   log global
   option httplog
-  timeout connect 3s
+  timeout connect 60s
   timeout client 75s
   timeout server 75s
   timeout tunnel 1h
@@ -83,7 +83,7 @@ PROOFPROXY = """
 workers = {workers}; admin = {{ listen = [ "unix:{dir}/{name}.sock" ]; }};
 environments = {{ production = {{ base_url = "https://localhost:{upstream}"; listen = [ "127.0.0.1:{port}" ];
   token_file = "{dir}/token"; tls = {{ ca_file = "{certs}/ca.crt"; min_version = "1.3"; }};
-  max_inflight = 8192; max_websockets = 8192; }}; }};
+  connect_timeout = "60s"; request_timeout = "60s"; max_inflight = 8192; max_websockets = 8192; }}; }};
 """
 
 

@@ -197,9 +197,11 @@ PARTS = {"load": load, "growth": growth, "workers": workers, "reload": reload, "
          "first_byte": first_byte}
 
 
-def write(results, options, minutes):
+def write(results, failed, options, minutes):
     """(text of RESULTS.md, {file name: SVG})"""
     plots, lines = {}, machine(options, minutes)
+    if failed:
+        lines += prose(f"**Not measured this time, since it failed: {', '.join(failed)}.**")
     for name, part in PARTS.items():
         if name in results:
             lines += part(results[name], plots)
