@@ -17,15 +17,26 @@ static bool mask_token(const struct token *t, struct str text)
     return found;
 }
 
+/* From the first line's name to the last one's value: they lie in one buffer, in order. */
+static struct str all_lines(const struct header_list *list)
+{
+    if (list->count == 0)
+        return STR_NONE;
+    const struct header *first = &list->items[0], *last = &list->items[list->count - 1];
+    return (struct str){first->name.p, (size_t)(last->value.p + last->value.n - first->name.p)};
+}
+
 static void mask_leaks(struct exchange *ex, struct str body)
 {
-    struct token_info held[LIMIT_TOKENS_HELD];
-    size_t count = token_store_list(ex->environment->tokens, held);
+    struct token *held[LIMIT_TOKENS_HELD];
+    size_t count = token_store_tokens(ex->environment->tokens, held);
+    struct str lines = all_lines(&ex->response.headers);
     bool masked = false;
     for (size_t i = 0; i < count; i++) {
-        for (size_t h = 0; h < ex->response.headers.count; h++)
-            masked |= mask_token(held[i].token, ex->response.headers.items[h].value);
-        masked |= mask_token(held[i].token, body);
+        bool somewhere = token_find(held[i], lines) != SIZE_MAX;
+        for (size_t h = 0; somewhere && h < ex->response.headers.count; h++)
+            masked |= mask_token(held[i], ex->response.headers.items[h].value);
+        masked |= mask_token(held[i], body);
     }
     if (!masked)
         return;

@@ -170,6 +170,9 @@ struct token_info {
 /* In the order newest first. */
 size_t token_store_list(const struct token_store *s, struct token_info out[static LIMIT_TOKENS_HELD]);
 
+/* The same without anything about them; borrowed. */
+size_t token_store_tokens(const struct token_store *s, struct token *out[static LIMIT_TOKENS_HELD]);
+
 /* Is there a token a request could be sent with? */
 bool token_store_usable(const struct token_store *s);
 /* Is there one whose latest answer was an acceptance? */

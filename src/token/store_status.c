@@ -26,6 +26,13 @@ static const struct entry *current_entry(const struct token_store *s)
     return best;
 }
 
+size_t token_store_tokens(const struct token_store *s, struct token *out[static LIMIT_TOKENS_HELD])
+{
+    for (size_t i = 0; i < s->count; i++)
+        out[i] = s->entries[i].token;
+    return s->count;
+}
+
 size_t token_store_list(const struct token_store *s, struct token_info out[static LIMIT_TOKENS_HELD])
 {
     const struct entry *current = current_entry(s);

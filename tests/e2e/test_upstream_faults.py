@@ -441,6 +441,20 @@ def test_a_token_in_an_answer_is_masked(daemon, raw_upstream, token):
     assert response.field("X-Echo") is not None
 
 
+@pytest.mark.parametrize("held", [0, 1], ids=["current", "previous"])
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "middle", "last"])
+def test_every_held_token_is_masked_in_every_line(daemon, raw_upstream, vault, held, place):
+    tokens = [vault.token("new"), vault.token("old")]
+    lines = [b"X-A: a", b"X-B: b", b"X-C: c"]
+    lines[place] += tokens[held].encode()
+    lines.insert(0 if place > 0 else 3, b"Content-Length: 2")
+    upstream = raw_upstream(tls=False, automatic=b"HTTP/1.1 200 OK\r\n" + b"\r\n".join(lines) + b"\r\n\r\n{}")
+    running = daemon(upstream, token_file=tokens)
+    response = running.get("/widget/a")
+    assert response.field("X-" + "ABC"[place]) == "abc"[place] + "*" * len(tokens[held])
+    assert tokens[held] not in response.raw_head
+
+
 def test_a_redirect_is_not_followed_with_the_token(daemon, raw_upstream):
     elsewhere = raw_upstream(tls=False, automatic=OK)
     upstream = raw_upstream(tls=False, automatic=b"HTTP/1.1 307 X\r\nLocation: http://127.0.0.1:%d/widget/a\r\n"

@@ -197,9 +197,12 @@ START_TEST(bad_sets_change_nothing)
     ck_assert_int_eq(token_store_replace(s, (struct token *[]){c, d, c}, 3, 5, WALL), PP_INVALID);
     ck_assert_int_eq(token_store_replace(s, nine, LIMIT_TOKENS_FILE + 1, 5, WALL), PP_INVALID);
     struct token_info list[LIMIT_TOKENS_HELD];
+    struct token *tokens[LIMIT_TOKENS_HELD];
     ck_assert_uint_eq(token_store_list(s, list), 2);
     ck_assert_ptr_eq(list[0].token, b);
     ck_assert_ptr_eq(list[1].token, a);
+    ck_assert_uint_eq(token_store_tokens(s, tokens), 2);
+    ck_assert(tokens[0] == b && tokens[1] == a);
     ck_assert(list[0].in_file && list[1].in_file);
     for (size_t i = 0; i < LIMIT_TOKENS_FILE + 1; i++)
         token_unref(&nine[i]);

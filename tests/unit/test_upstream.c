@@ -163,14 +163,26 @@ START_TEST(leftover_bytes_forbid_reuse)
 }
 END_TEST
 
+/* An exchange after which the server does something more, 50 ms later. On a busy machine the client may have taken that
+ * for a part of the answer: then once more. */
+static void exchange_alone(struct client *k, const char *command)
+{
+    for (int tries = 0; k->connection == NULL; tries++) {
+        ck_assert_int_lt(tries, 20);
+        get(k, false);
+        until_served(k);
+        exchange(k, command);
+        if (k->received != strlen(command) || k->end != PP_AGAIN)
+            give_back(k, false);
+    }
+}
+
 /* An edge came while the exchange was over already, and nobody read: the bytes must not become the next answer. */
 START_TEST(an_ignored_edge_forbids_reuse)
 {
     start(_i == 1, 0);
     struct client k = new_client();
-    get(&k, false);
-    until_served(&k);
-    exchange(&k, "junk\n");
+    exchange_alone(&k, "junk\n");
     upstream_set_user(k.connection, NULL);
     turn_for(600); /* "junk" arrives, on a busy machine too */
     give_back(&k, true);
@@ -187,12 +199,10 @@ START_TEST(what_came_within_this_turn_forbids_reuse)
 {
     start(_i % 2 == 1, 0);
     struct client k = new_client();
-    get(&k, false);
-    until_served(&k);
-    exchange(&k, between_turns[_i / 2]);
+    exchange_alone(&k, between_turns[_i / 2]);
     struct pollfd p = {.fd = k.connection->watch.fd, .events = POLLIN};
     give_back(&k, true);
-    ck_assert_uint_eq(stats().idle, 1); /* it comes 50 ms after the answer */
+    ck_assert_uint_eq(stats().idle, 1); /* no turn has told that anything came */
     ck_assert_int_eq(poll(&p, 1, 10000), 1);
     get(&k, false);
     ck_assert_ptr_null(k.connection);
