@@ -61,11 +61,15 @@ class Watch:
         running = self.running
         until(lambda: metric(running, "proofproxy_connections") == 0, "every client is gone")
         until(lambda: metric(running, "proofproxy_inflight") == 0, "nothing is under way")
-        pool = json.loads(ask(running, "/status").body)["environments"][0]["pool"]  # kept for the next calls
-        running.settled_descriptors(self.descriptors + pool["idle"] + 20, "after the attack")
+        until(lambda: len(running.descriptors()) <= self.descriptors + self.idle() + 10,
+              "every descriptor is back, but for idle connections to upstream")
         with Honest(running.address) as after:
             time.sleep(1)
         assert after.result["failed"] == 0, after.result
+
+    def idle(self):
+        """Connections to upstream kept for the next calls; counted anew every second."""
+        return json.loads(ask(self.running, "/status").body)["environments"][0]["pool"]["idle"]
 
     def served(self, callers):
         assert callers["calls"] > 50, callers
