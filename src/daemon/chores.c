@@ -81,7 +81,9 @@ void daemon_tell_status(struct daemon *d)
 void daemon_bound_memory(struct daemon *d)
 {
     struct buf text;
-    uint64_t before = d->memory.bytes, there = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t before = d->memory.bytes;
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    uint64_t there = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : UINT64_MAX; /* unknown */
     memory_bound_compute(d->config, d->worker_count, d->places, d->files, &d->memory);
     if (d->memory.bytes == before)
         return;
