@@ -27,7 +27,7 @@ struct said_list {
 static inline bool said_line(struct str *rest, struct str *line, bool *ends)
 {
     const char *end = rest->n == 0 ? NULL : memchr(rest->p, '\n', rest->n);
-    bool colon = end == rest->p + 1 && rest->p[0] == ':'; /* it makes the colon a NUL, too */
+    bool colon = end != NULL && end - rest->p == 1 && rest->p[0] == ':'; /* it makes the colon a NUL, too */
     if (end == NULL || end == rest->p || (end[-1] != '\r' && end[-1] != '\0' && !colon))
         return false;
     *line = (struct str){rest->p, (size_t)(end - rest->p) - 1};
