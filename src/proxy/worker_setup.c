@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#define WORKER_SETUP_AGAIN  200  /* ms until what could not be taken up is tried again */
+#define WORKER_SETUP_AGAIN  100  /* ms until what could not be taken up is tried again */
 #define WORKER_DRAIN_SPREAD 1000 /* ms over which tunnels get their Close at a drain */
 
 struct worker_setup *worker_setup_new(struct config *config)

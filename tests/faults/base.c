@@ -135,10 +135,10 @@ static void with_secret_memory(void)
 }
 
 const struct workload base_workloads[] = {
-    {"base-buffers", buffers, NULL, 6},
-    {"base-log", logging, NULL, 1},
-    {"base-metrics", metrics, NULL, 5},
-    {"base-json-text", texts, NULL, 10},
-    {"base-secrets", secrets, with_secret_memory, 1},
+    {"base-buffers", buffers, NULL, 0, 6},
+    {"base-log", logging, NULL, 0, 1},
+    {"base-metrics", metrics, NULL, 0, 5},
+    {"base-json-text", texts, NULL, 0, 10},
+    {"base-secrets", secrets, with_secret_memory, 0, 1},
     {0},
 };

@@ -113,10 +113,10 @@ static void know_accounts(void)
 }
 
 const struct workload config_workloads[] = {
-    {"config-good", load_good, know_accounts, 100},
-    {"config-bad", load_bad, know_accounts, 100},
-    {"config-unreadable", load_unreadable, NULL, 4},
-    {"config-missing", load_missing, NULL, 1},
-    {"config-show", show, load_two, 300},
+    {"config-good", load_good, know_accounts, 0, 100},
+    {"config-bad", load_bad, know_accounts, 0, 100},
+    {"config-unreadable", load_unreadable, NULL, 0, 4},
+    {"config-missing", load_missing, NULL, 0, 1},
+    {"config-show", show, load_two, 0, 300},
     {0},
 };

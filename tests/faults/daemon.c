@@ -304,11 +304,11 @@ static enum outcome watch(void)
 }
 
 const struct workload daemon_workloads[] = {
-    {"daemon-pages", pages, make_sample, 200},
-    {"daemon-lines", lines, make_sample, 4},
-    {"daemon-history", histories, NULL, 2},
-    {"daemon-admin", admin_interface, make_sample, 200},
-    {"daemon-watch", watch, make_token_file, 4},
-    {"daemon-tokens", manager, make_token_file, 30},
+    {"daemon-pages", pages, make_sample, 0, 200},
+    {"daemon-lines", lines, make_sample, 0, 4},
+    {"daemon-history", histories, NULL, 0, 2},
+    {"daemon-admin", admin_interface, make_sample, 0, 200},
+    {"daemon-watch", watch, make_token_file, 0, 4},
+    {"daemon-tokens", manager, make_token_file, 0, 30},
     {0},
 };

@@ -56,7 +56,7 @@ static enum outcome request(void)
 }
 
 const struct workload http_workloads[] = {
-    {"http-reply", reply, NULL, 40},
-    {"http-request", request, NULL, 1},
+    {"http-reply", reply, NULL, 0, 40},
+    {"http-request", request, NULL, 0, 1},
     {0},
 };

@@ -5,22 +5,25 @@
 #include "base/log.h"
 
 #include <openssl/err.h>
+#include <errno.h>
 #include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE 120 /* seconds for one workload, all its runs together */
+#define PATIENCE    120 /* seconds for one workload, all its runs together */
+#define SLICES_MOST 12
 
 /* Where the child is, so that the parent can say it after a crash. */
 static struct place {
     uint64_t nth, runs;
     bool all_after;
-} * place;
+} * places, *place;
 static const char *current;
 static char folder[64];
 
@@ -32,6 +35,16 @@ const char *workload_folder(void)
 bool workload_starved(void)
 {
     return atomic_load(&allocation->refused) > 0;
+}
+
+bool workload_persistent(void)
+{
+    return place->all_after && atomic_load(&allocation->armed) != 0 && workload_starved();
+}
+
+void workload_memory_is_back(void)
+{
+    (void)allocation_allow();
 }
 
 void workload_fails(const char *file, int line, const char *what)
@@ -101,7 +114,8 @@ static bool run_starved(const struct workload *w, uint64_t nth, bool all_after)
     return starved;
 }
 
-static void run_all(const struct workload *w)
+/* The allocations of one slice of the workload, one after the other. */
+static void run_slice(const struct workload *w, unsigned slice)
 {
     if (w->set_up != NULL)
         w->set_up();
@@ -117,31 +131,51 @@ static void run_all(const struct workload *w)
                       (unsigned long long)atomic_load(&allocation->asked), w->least);
         _exit(1);
     }
-    for (int all_after = 0; all_after < 2; all_after++)
-        for (uint64_t nth = 1; run_starved(w, nth, all_after != 0); nth++)
+    for (int all_after = 0; all_after < 2; all_after++) {
+        unsigned beyond = 0; /* with threads, the number of allocations is not always the same */
+        for (uint64_t nth = 1 + slice; beyond < 3; nth += w->slices + 1) {
+            beyond = run_starved(w, nth, all_after != 0) ? 0 : beyond + 1;
             if (nth % 8 == 1)
                 (void)run_starved(w, 0, false); /* what failed before has no part in what comes now */
+        }
+    }
 }
 
-/* In a process of its own: a crash is one failure, and libraries start anew. */
+/* In processes of its own: a crash is one failure, libraries start anew, and who waits does not hold up the others. */
+static pid_t start_slice(const struct workload *w, unsigned slice)
+{
+    static const int numbers[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGALRM};
+    place = &places[slice];
+    *place = (struct place){0};
+    pid_t child = fork();
+    if (child != 0)
+        return child;
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        (void)signal(numbers[i], crashed);
+    (void)alarm(PATIENCE);
+    log_set_sink(drop_line, NULL);
+    (void)snprintf(folder + strlen(folder), sizeof folder - strlen(folder), "/%u", slice);
+    must(mkdir(folder, 0700) == 0 || errno == EEXIST);
+    run_slice(w, slice);
+    exit(0); /* with the leak check of a sanitizer */
+}
+
 static bool passes(const struct workload *w)
 {
-    int status = 0;
+    pid_t children[SLICES_MOST];
+    unsigned long long runs = 0;
+    bool well = w->slices < SLICES_MOST;
     current = w->name;
-    *place = (struct place){0};
     (void)fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) {
-        static const int numbers[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGALRM};
-        for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-            (void)signal(numbers[i], crashed);
-        (void)alarm(PATIENCE);
-        log_set_sink(drop_line, NULL);
-        run_all(w);
-        exit(0); /* with the leak check of a sanitizer */
+    for (unsigned i = 0; well && i <= w->slices; i++)
+        children[i] = start_slice(w, i);
+    for (unsigned i = 0; i <= w->slices && i < SLICES_MOST; i++) {
+        int status = 0;
+        well = children[i] > 0 && waitpid(children[i], &status, 0) == children[i] && WIFEXITED(status) &&
+               WEXITSTATUS(status) == 0 && well;
+        runs += places[i].runs;
     }
-    bool well = child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-    (void)printf("faults: %-20s %5llu runs%s\n", w->name, (unsigned long long)place->runs, well ? "" : ", FAILED");
+    (void)printf("faults: %-20s %5llu runs%s\n", w->name, runs, well ? "" : ", FAILED");
     return well;
 }
 
@@ -155,12 +189,12 @@ static int remove_entry(const char *path, const struct stat *stat, int kind, str
 
 int main(int argc, char **argv)
 {
-    static const struct workload *const groups[] = {base_workloads,  http_workloads, config_workloads,
-                                                    token_workloads, net_workloads,  daemon_workloads};
+    static const struct workload *const groups[] = {base_workloads, http_workloads,  config_workloads, token_workloads,
+                                                    net_workloads,  proxy_workloads, daemon_workloads};
     unsigned passed = 0, failed = 0;
-    place = mmap(NULL, sizeof *place, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    places = mmap(NULL, SLICES_MOST * sizeof *places, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     (void)snprintf(folder, sizeof folder, "/tmp/proofproxy-faults-XXXXXX");
-    if (place == MAP_FAILED || mkdtemp(folder) == NULL) {
+    if (places == MAP_FAILED || mkdtemp(folder) == NULL) {
         perror("faults");
         return 1;
     }

@@ -338,11 +338,11 @@ static enum outcome accepting(void)
 }
 
 const struct workload net_workloads[] = {
-    {"net-loop", loops, NULL, 4},
-    {"net-listeners", listeners, name_socket, 20},
-    {"net-tls", tls, make_ca_file, 500},
-    {"net-pool", pool, NULL, 20},
-    {"net-peer", peer, make_connection, 3},
-    {"net-acceptor", accepting, NULL, 3},
+    {"net-loop", loops, NULL, 0, 4},
+    {"net-listeners", listeners, name_socket, 0, 20},
+    {"net-tls", tls, make_ca_file, 0, 500},
+    {"net-pool", pool, NULL, 0, 20},
+    {"net-peer", peer, make_connection, 0, 3},
+    {"net-acceptor", accepting, NULL, 0, 3},
     {0},
 };

@@ -137,9 +137,9 @@ static enum outcome store(void)
 }
 
 const struct workload token_workloads[] = {
-    {"token-read", read_file, make_file, 3},
-    {"token-inline", inline_tokens, NULL, 4},
-    {"token-edit", edit_file, make_file, 12},
-    {"token-store", store, NULL, 7},
+    {"token-read", read_file, make_file, 0, 3},
+    {"token-inline", inline_tokens, NULL, 0, 4},
+    {"token-edit", edit_file, make_file, 0, 12},
+    {"token-store", store, NULL, 0, 7},
     {0},
 };

@@ -19,11 +19,12 @@ struct workload {
      * looked at, also while memory is short. */
     enum outcome (*run)(void);
     void (*set_up)(void); /* once, before the first run, with memory; may be NULL */
+    unsigned slices;      /* run in so many more processes at once: for those that mostly wait; at most 11 */
     unsigned least;       /* allocations it makes at least: one that asks for fewer has lost its purpose */
 };
 
 extern const struct workload base_workloads[], http_workloads[], config_workloads[], token_workloads[], net_workloads[],
-    daemon_workloads[];
+    proxy_workloads[], daemon_workloads[];
 
 /* Ends the workload with a failure that names the place and the allocation. */
 #define must(condition) ((condition) ? (void)0 : workload_fails(__FILE__, __LINE__, #condition))
@@ -35,6 +36,11 @@ bool workload_ok(enum pp_result rc, const char *file, int line);
 
 /* True when an allocation was refused in this run: whoever failed had a reason. */
 bool workload_starved(void);
+
+/* Do all later allocations fail as well? Until memory is back. */
+bool workload_persistent(void);
+/* Ends the shortage: what follows must work. */
+void workload_memory_is_back(void);
 
 /* A text that must be the same in each run that has one. *kept is static and begins as NULL. */
 void workload_same(char **kept, const struct buf *text);
