@@ -18,6 +18,7 @@
 
 #define ACCOUNTS_KEPT     16
 #define ACCOUNT_KEPT_MSEC 30000
+#define NO_ACCOUNT_MSEC   1000 /* the system says "no such account" also where it could not look, e.g. at EMFILE */
 #define GROUPS_USUAL      64
 #define GROUPS_MOST       65536 /* NGROUPS_MAX */
 #define ENTRY_MOST        (1024 * 1024)
@@ -232,11 +233,12 @@ static enum pp_result fill_account(struct account *a, uid_t uid)
     enum pp_result rc = find_account(uid, &name, &primary);
     if (rc == PP_OK)
         rc = list_groups(name, primary, &groups, &count);
-    else if (rc == PP_NOT_FOUND)
+    msec kept = rc == PP_NOT_FOUND ? NO_ACCOUNT_MSEC : ACCOUNT_KEPT_MSEC;
+    if (rc == PP_NOT_FOUND)
         rc = PP_OK; /* a uid without an account is in no group */
     free(name);
     free(a->groups);
-    *a = (struct account){uid, rc == PP_OK ? clock_now() + ACCOUNT_KEPT_MSEC : 0, groups, count};
+    *a = (struct account){uid, rc == PP_OK ? clock_now() + kept : 0, groups, count};
     return rc;
 }
 
