@@ -102,9 +102,9 @@ static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const cha
         const char *p = name + name_size + 1; /* past the colon, which was made a NUL */
         while (p < value && (*p == ' ' || *p == '\t'))
             p++;
-        if (p != value)
+        if (p != value || value[value_size + 1] != '\0')
             scan->exact = false;
-        scan->expected = value + value_size + 2; /* past CR and LF */
+        scan->expected = value + value_size + 2; /* past CR and LF, which were made NULs */
     }
     if (name_size == 6 && strncasecmp(name, "cookie", 6) == 0)
         scan->cookie_bytes += value_size + SERVER_HEADER_RECORD;
@@ -125,9 +125,10 @@ static bool scan_head(struct MHD_Connection *mhd, struct server_request *r, cons
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     struct head_scan scan = {.request = r, .expected = version + strlen(version) + 2, .exact = true};
     size_t size = info == NULL ? 0 : info->header_size;
-    scan.exact = r->raw == method + strlen(method) + 1 && version == r->raw + r->raw_length + 1;
+    scan.exact =
+        r->raw == method + strlen(method) + 1 && version == r->raw + r->raw_length + 1 && scan.expected[-1] == '\0';
     (void)MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, take_header, &scan);
-    if (scan.expected + 2 != method + size)
+    if (scan.expected + 2 != method + size || scan.expected[0] != '\0' || scan.expected[1] != '\0')
         scan.exact = false;
 
     size_t arguments = 0;

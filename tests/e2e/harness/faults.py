@@ -173,6 +173,8 @@ for name, line, fields, status in (
     case(f"in-doubt-{name}-value", start + b"X: \x01\r\n\r\n{T}", [status])
     case(f"in-doubt-{name}-not", start + b"\r\n{T}", [status, 200], [SECOND_LINE])
 
+case("hidden-byte-at-the-end", b"GET /widget/first HTTP/1.1\r\nHost: localhost\0X\n\n{T}")
+case("hidden-byte-in-the-line", b"GET /widget/first HTTP/1.1\0X\n\n{T}", GONE)
 case("in-doubt-405-method", b"\r\x08GET /widget/first HTTP/1.1\r\nHost: localhost\r\n\r\n{T}", [405])
 case("in-doubt-405-target", b"FOO /widget/\x0b HTTP/1.1\r\nHost: localhost\r\n\r\n{T}", [{400, 405}])
 
