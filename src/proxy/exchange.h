@@ -1,7 +1,8 @@
 /* One request's life, from its head to the last byte of its answer.
  *
- * Four files share struct exchange: exchange.c (its states and its end), attempt.c (one try upstream), answer.c (what
- * the client gets), access_log.c (the line about it). Exactly one function changes the state (exchange_enter) and
+ * Its files share struct exchange: exchange.c (its states and its end), attempt.c (one try upstream) with
+ * attempt_request.c (what leaves) and attempt_answer.c (what comes back), answer.c (what the client gets), access_log.c
+ * (the line about it). Exactly one function changes the state (exchange_enter) and
  * exactly one ends it (exchange_end, with a reason that feeds log and metrics alike). Worker's thread. */
 #ifndef PP_PROXY_EXCHANGE_H
 #define PP_PROXY_EXCHANGE_H
@@ -117,12 +118,31 @@ void exchange_dispose(struct exchange *ex);
 void attempt_start(struct exchange *ex, bool fresh);
 /* More of the client's body is there to be sent. */
 void attempt_more_body(struct exchange *ex);
+/* Lets go of the connection or of waiting for one; the connection is closed unless `reusable`. */
+void attempt_drop(struct exchange *ex, bool reusable);
+/* Nothing usable came back: tries again after a connection that failed (`transient`) where that is safe, else answers
+ * `why`, or cuts the answer that had begun. `detail` is for the log. */
+void attempt_failed(struct exchange *ex, enum refusal why, bool transient, const char *detail);
+/* Is there to be another try, for this reason? Then it is due already, and true is returned. */
+bool attempt_retry(struct exchange *ex, enum retry_reason reason);
+
+/* --- attempt_request.c --- */
+/* The head into `out`, with the try's token. */
+enum pp_result attempt_write_head(struct exchange *ex) PP_MUST_CHECK;
+/* Writes until the connection takes no more or there is nothing to write. False: the connection broke. */
+bool attempt_write_request(struct exchange *ex) PP_MUST_CHECK;
+/* Has all of the request left? Only then can its connection serve another. */
+bool attempt_request_written(const struct exchange *ex);
+
+/* --- attempt_answer.c --- */
+/* Reads what is there, as far as there is room for it, and acts on it; the try may be over afterwards. */
+void attempt_read_answer(struct exchange *ex);
+/* The connection ended. `orderly`: by close_notify or FIN, so that an answer without a length is complete. */
+void attempt_ended(struct exchange *ex, bool orderly);
 /* The client's request is complete while its answer is held: the answer may go out now. */
 void attempt_request_complete(struct exchange *ex);
 /* There is room in `answer` again. */
 void attempt_resume(struct exchange *ex);
-/* Lets go of the connection or of waiting for one; the connection is closed unless `reusable`. */
-void attempt_drop(struct exchange *ex, bool reusable);
 
 /* --- answer.c --- */
 /* An answer of our own. `detail` replaces the table's sentence when not empty. */
