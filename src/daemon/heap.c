@@ -8,15 +8,8 @@
 #include <malloc.h>
 #include <stddef.h>
 
-#define HEAP_MAPPED_FROM (192 * 1024)       /* bytes: bodies, not what every exchange needs */
-#define HEAP_KEPT        ((size_t)16 << 20) /* bytes free that are not worth the trouble */
-#define HEAP_TOP         (1024 * 1024)      /* bytes free at the end of the heap that stay */
-
-void heap_prepare(void)
-{
-    (void)mallopt(M_MMAP_THRESHOLD, HEAP_MAPPED_FROM);
-    (void)mallopt(M_TRIM_THRESHOLD, HEAP_TOP);
-}
+#define HEAP_KEPT ((size_t)16 << 20) /* bytes free that are not worth the trouble */
+#define HEAP_TOP  (1024 * 1024)      /* bytes free at the end of the heap that stay */
 
 void heap_give_back(void)
 {
@@ -26,10 +19,6 @@ void heap_give_back(void)
 }
 
 #else /* other C libraries have their own ways */
-
-void heap_prepare(void)
-{
-}
 
 void heap_give_back(void)
 {

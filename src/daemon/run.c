@@ -5,7 +5,6 @@
 #include "daemon/daemon.h"
 #include "daemon/footprint.h"
 #include "daemon/hardening.h"
-#include "daemon/heap.h"
 #include "daemon/notify.h"
 #include "daemon/posture.h"
 
@@ -297,7 +296,6 @@ int daemon_run(const char *config_path)
     buf_init(&d->reload.changed, RELOAD_TEXT_MAX);
     buf_init(&d->posture, 16u * 1024);
     config_problems_init(&problems);
-    heap_prepare();
     if (!secret_memory_locked())
         log_warning("main", NULL,
                     "memory for secrets cannot be locked; raise LimitMEMLOCK, or make sure swap is encrypted");
