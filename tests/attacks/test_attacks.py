@@ -103,6 +103,14 @@ def test_greedy_and_malformed_clients(watch):
     watch.recovered()
 
 
+def test_who_sends_all_the_time_gets_a_turn_like_others(watch):
+    callers, attack, _ = watch.attack(3, chunk_extensions=40)
+    watch.served(callers)
+    assert callers["p99"] < 1, callers
+    assert attack["sent"] > 50 << 20, attack
+    watch.recovered()
+
+
 @pytest.mark.parametrize("kinds", [["slow_head", "idle", "idle_after"], ["slow_body", "slow_read"]], ids="+".join)
 def test_more_clients_than_descriptors(daemon, fake, kinds):  # noqa: F811
     watch = Watch(daemon(fake, settings={"log": {"access": False}}, process={"nofile": 1024}))
