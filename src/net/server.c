@@ -148,7 +148,7 @@ static enum MHD_Result first_call(struct MHD_Connection *mhd, struct server_requ
     head.target = r->target;
     head.headers = &r->headers;
     head.started_usec = r->started_usec;
-    head.body_follows = headers_count(&r->headers, STR("transfer-encoding")) > 0;
+    head.body_follows = head.too_large || headers_count(&r->headers, STR("transfer-encoding")) > 0;
     const struct header *length = headers_find(&r->headers, STR("content-length"), 0);
     if (length != NULL && !str_equal(length->value, STR("0")))
         head.body_follows = true;
@@ -217,7 +217,7 @@ static void on_log(void *cls, const char *format, va_list args)
     struct server_connection *c = server_at_fault(s);
     if (c == NULL)
         return;
-    if (c->phase == PHASE_BODY) {
+    if (c->phase == PHASE_BODY && !c->request->answered) {
         s->handlers.malformed(c->request->exchange);
         return;
     }

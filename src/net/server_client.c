@@ -138,7 +138,10 @@ static void connection_late(struct timer *t)
         connection_end_after_refusal(c); /* libmicrohttpd sees the end and closes */
         break;
     case PHASE_BODY:
-        s->handlers.late(c->request->exchange);
+        if (c->request->answered) /* it is not to be answered twice */
+            server_cut(c->request);
+        else
+            s->handlers.late(c->request->exchange);
         break;
     case PHASE_IDLE:
     case PHASE_LINGER:

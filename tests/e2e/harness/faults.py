@@ -175,6 +175,8 @@ for name, line, fields, status in (
 
 case("hidden-byte-at-the-end", b"GET /widget/first HTTP/1.1\r\nHost: localhost\0X\n\n{T}")
 case("hidden-byte-in-the-line", b"GET /widget/first HTTP/1.1\0X\n\n{T}", GONE)
+case("bad-chunk-behind-too-many-lines",
+     HEAD + b"X: y\r\n" * 120 + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{T}", [431])
 case("in-doubt-405-method", b"\r\x08GET /widget/first HTTP/1.1\r\nHost: localhost\r\n\r\n{T}", [405])
 case("in-doubt-405-target", b"FOO /widget/\x0b HTTP/1.1\r\nHost: localhost\r\n\r\n{T}", [{400, 405}])
 
