@@ -183,14 +183,12 @@ def test_other_processes_of_the_same_user_cannot_look_inside(daemon, fakeproof, 
     def seen(pid):
         return stranger.python(LOOK, str(pid)).split()
 
-    with stranger.start("sleep", "60") as sleep:
+    with stranger.running("sleep", "60") as sleep:
         assert "environ" in seen(sleep.pid)  # of any other program it sees much
-        sleep.kill()
     program = [open_directory / "program", "-c", open_directory / "conf", *arguments]
-    with stranger.start(*program, stdin=subprocess.PIPE) as process:
+    with stranger.running(*program, stdin=subprocess.PIPE) as process:
         until(lambda: pathlib.Path(f"/proc/{process.pid}/exe").resolve().name == "program" and seen(process.pid) == [],
               f"nothing to be seen of it, not {seen(process.pid)}")
-        process.kill()
 
 
 # --- what /proc shows, and what we say ---

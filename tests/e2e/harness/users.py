@@ -1,4 +1,5 @@
 """Being another user of this host. Only root can; for anybody else every user is the one who runs the tests."""
+import contextlib
 import os
 import pwd
 import subprocess
@@ -24,9 +25,16 @@ class User:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": self.groups}
 
-    def start(self, *command, **options):
-        return subprocess.Popen([str(word) for word in command], cwd="/", stdout=subprocess.DEVNULL,
-                                stderr=subprocess.DEVNULL, **self.identity, **options)
+    @contextlib.contextmanager
+    def running(self, *command, **options):
+        """A process of this user, until the with block ends."""
+        process = subprocess.Popen([str(word) for word in command], cwd="/", stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, **self.identity, **options)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait(PATIENCE)
 
     def python(self, program, *arguments):
         """What a program prints that runs as this user."""
