@@ -288,8 +288,11 @@ check-faults: $(FAULTS_PROGRAM)
 # Every system call of the daemon failing in turn, under strace; a minute, so .ci/run asks for it and check does not.
 # FAULTS=all tries every occurrence, FAULTS=NAME every one of one call.
 .PHONY: check-syscalls
-check-syscalls: $(DAEMON) $(FAKEPROOF)
-	@$(PP_ENV) tests/faults/syscalls
+$(BUILD)/tests/faults/allocation.so: tests/faults/allocation.c tests/faults/allocation.h $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,LINK)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) $(WARN_CC) $(WERROR) -O1 -fPIC -shared -o $@ $<
+check-syscalls: $(DAEMON) $(FAKEPROOF) $(BUILD)/tests/faults/allocation.so
+	@PYTHONDONTWRITEBYTECODE=1 $(PP_ENV) tests/faults/syscalls
 check-mutants: $(SIM)
 	@tests/sim/mutate "$(CC) -D_GNU_SOURCE -Isrc $(CPPFLAGS) $(PP_CFLAGS) -w -c -o OUT IN" \
 		"$(CC) $(PP_CFLAGS) $(HARDEN_LD) $(SANITIZE_FLAGS) -Wl,--wrap=secret_alloc,--wrap=secret_free -o OUT OBJECT \

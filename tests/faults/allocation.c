@@ -92,9 +92,9 @@ static bool refuses(void *caller)
         return false;
     uintptr_t at = (uintptr_t)caller;
     if (at >= libc.start && at < libc.end) { /* strdup and the like: on whose behalf? */
-        void *callers[5];
+        void *callers[8];
         inside = true;
-        int count = backtrace(callers, 5);
+        int count = backtrace(callers, 8);
         inside = false;
         for (int i = 2; i < count; i++)
             if (is_spared(callers[i]))
@@ -169,6 +169,11 @@ uint64_t allocation_allow(void)
 {
     atomic_store(&allocation->armed, 0);
     return atomic_load(&allocation->refused);
+}
+
+bool allocation_sanitized(void)
+{
+    return __interceptor_malloc != NULL;
 }
 
 int64_t allocation_live(void)

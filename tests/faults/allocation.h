@@ -32,6 +32,9 @@ uint64_t allocation_allow(void);
 /* Blocks not freed yet. */
 int64_t allocation_live(void);
 
+/* Is a sanitizer in place? Its strdup goes past malloc. */
+bool allocation_sanitized(void);
+
 /* Writes to standard error who asked for the first allocation that failed. */
 void allocation_blame(void);
 
