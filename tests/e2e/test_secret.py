@@ -191,6 +191,16 @@ def test_other_processes_of_the_same_user_cannot_look_inside(daemon, fakeproof, 
               f"nothing to be seen of it, not {seen(process.pid)}")
 
 
+# --- the environment ---
+def test_openssls_configuration_in_the_environment_is_ignored(daemon, fake, tmp_path):
+    """Whoever sets it could load a module of theirs; here it would only make every connection fail."""
+    path = tmp_path / "openssl.cnf"
+    path.write_text("openssl_conf = start\n[start]\nssl_conf = rules\n[rules]\n"
+                    "system_default = rule\n[rule]\nSignatureAlgorithms = ed448\n")
+    running = daemon(fake, process={"environ": {"OPENSSL_CONF": str(path)}})
+    assert running.get(NOBODY).status == 404
+
+
 # --- what /proc shows, and what we say ---
 def test_the_search_for_tokens_finds_them():
     vault = Vault()
