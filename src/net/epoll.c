@@ -11,7 +11,15 @@
 #define DEL_TRIES 4
 
 /* Under ThreadSanitizer its own, which knows what the call orders between threads, stays in place. */
-#ifndef __SANITIZE_THREAD__
+#if defined(__SANITIZE_THREAD__)
+#define ANOTHER_IN_PLACE
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define ANOTHER_IN_PLACE
+#endif
+#endif
+
+#ifndef ANOTHER_IN_PLACE
 
 int epoll_ctl(int epoll_fd, int operation, int fd, struct epoll_event *event)
 {

@@ -34,8 +34,7 @@ static struct range {
 static size_t spared_count;
 static struct range libc;
 
-static void *frames[ALLOCATION_FRAMES];
-static int frame_count;
+static struct allocation_frames own_frames, *blamed = &own_frames;
 
 static int note_object(struct dl_phdr_info *info, size_t size, void *none)
 {
@@ -106,7 +105,7 @@ static bool refuses(void *caller)
         return false;
     inside = true;
     if (atomic_fetch_add(&allocation->refused, 1) == 0)
-        frame_count = backtrace(frames, ALLOCATION_FRAMES);
+        blamed->count = backtrace(blamed->at, ALLOCATION_FRAMES);
     inside = false;
     errno = ENOMEM;
     return true;
@@ -189,8 +188,13 @@ const char *__lsan_default_suppressions(void)
     return "leak:_dl_map_object_deps\n";
 }
 
-void allocation_blame(void)
+void allocation_keep_frames(struct allocation_frames *frames)
 {
-    if (frame_count > 0)
-        backtrace_symbols_fd(frames, frame_count, STDERR_FILENO);
+    blamed = frames;
+}
+
+void allocation_blame(const struct allocation_frames *frames)
+{
+    if (frames->count > 0)
+        backtrace_symbols_fd(frames->at, frames->count, STDERR_FILENO);
 }

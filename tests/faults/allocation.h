@@ -35,7 +35,12 @@ int64_t allocation_live(void);
 /* Is a sanitizer in place? Its strdup goes past malloc. */
 bool allocation_sanitized(void);
 
-/* Writes to standard error who asked for the first allocation that failed. */
-void allocation_blame(void);
+/* Who asked for the first allocation that failed: kept there from now on, and written to standard error. */
+struct allocation_frames {
+    void *at[ALLOCATION_FRAMES];
+    int count;
+};
+void allocation_keep_frames(struct allocation_frames *frames);
+void allocation_blame(const struct allocation_frames *frames);
 
 #endif

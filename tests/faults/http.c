@@ -12,7 +12,8 @@ static enum outcome reply(void)
         buf_init(&out, 4096);
         if (ok(reply_body(&out, (enum refusal)i, i % 2 == 0 ? "a detail" : "", SENT_NO))) {
             struct str body = buf_str(&out);
-            must(body.n > 2 && body.p[0] == '{' && body.p[body.n - 1] == '\n' && body.p[body.n - 2] == '}');
+            must(body.p != NULL && body.n > 2 && body.p[0] == '{' && body.p[body.n - 1] == '\n' &&
+                 body.p[body.n - 2] == '}');
             must(memmem(body.p, body.n, reply_rule((enum refusal)i)->code, strlen(reply_rule((enum refusal)i)->code)) !=
                  NULL);
             must(memmem(body.p, body.n, "\"sent\":\"no\"", 11) != NULL);

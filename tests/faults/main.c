@@ -23,6 +23,7 @@
 static struct place {
     uint64_t nth, runs;
     bool all_after;
+    struct allocation_frames frames;
 } * places, *place;
 static const char *current;
 static char folder[64];
@@ -52,7 +53,7 @@ void workload_fails(const char *file, int line, const char *what)
     (void)allocation_allow();
     (void)fprintf(stderr, "faults: %s, allocation %llu%s failing: %s:%d: not so: %s\n", current,
                   (unsigned long long)place->nth, place->all_after ? " and all after it" : "", file, line, what);
-    allocation_blame();
+    allocation_blame(&place->frames);
     _exit(1);
 }
 
@@ -61,16 +62,6 @@ bool workload_ok(enum pp_result rc, const char *file, int line)
     if (rc != PP_OK && (rc != PP_NOMEM || !workload_starved()))
         workload_fails(file, line, pp_result_name(rc));
     return rc == PP_OK;
-}
-
-static void crashed(int number)
-{
-    (void)allocation_allow();
-    (void)fprintf(stderr, "faults: %s, allocation %llu%s failing: signal %d\n", current, (unsigned long long)place->nth,
-                  place->all_after ? " and all after it" : "", number);
-    allocation_blame();
-    (void)signal(number, SIG_DFL);
-    (void)raise(number);
 }
 
 static void drop_line(void *owner, const char *line, size_t n)
@@ -144,14 +135,12 @@ static void run_slice(const struct workload *w, unsigned slice)
 /* In processes of its own: a crash is one failure, libraries start anew, and who waits does not hold up the others. */
 static pid_t start_slice(const struct workload *w, unsigned slice)
 {
-    static const int numbers[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGALRM};
     place = &places[slice];
     *place = (struct place){0};
     pid_t child = fork();
     if (child != 0)
         return child;
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        (void)signal(numbers[i], crashed);
+    allocation_keep_frames(&place->frames);
     (void)alarm(PATIENCE);
     log_set_sink(drop_line, NULL);
     (void)snprintf(folder + strlen(folder), sizeof folder - strlen(folder), "/%u", slice);
@@ -162,7 +151,7 @@ static pid_t start_slice(const struct workload *w, unsigned slice)
 
 static bool passes(const struct workload *w)
 {
-    pid_t children[SLICES_MOST];
+    pid_t children[SLICES_MOST] = {0};
     unsigned long long runs = 0;
     bool well = w->slices < SLICES_MOST;
     current = w->name;
@@ -173,6 +162,13 @@ static bool passes(const struct workload *w)
         int status = 0;
         well = children[i] > 0 && waitpid(children[i], &status, 0) == children[i] && WIFEXITED(status) &&
                WEXITSTATUS(status) == 0 && well;
+        if (WIFSIGNALED(status)) {
+            place = &places[i];
+            (void)fprintf(stderr, "faults: %s, allocation %llu%s failing: signal %d\n", current,
+                          (unsigned long long)place->nth, place->all_after ? " and all after it" : "",
+                          WTERMSIG(status));
+            allocation_blame(&place->frames);
+        }
         runs += places[i].runs;
     }
     (void)printf("faults: %-20s %5llu runs%s\n", w->name, runs, well ? "" : ", FAILED");
