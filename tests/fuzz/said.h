@@ -33,7 +33,7 @@ static inline bool said_line(struct str *rest, struct str *line, bool *ends)
     *line = (struct str){rest->p, (size_t)(end - rest->p) - 1};
     rest->p += line->n + 2;
     rest->n -= line->n + 2;
-    if (line->n > 0 && line->p[line->n - 1] == '\0' && end[-1] == '\r' && rest->n > 0 && rest->p[0] == '\n') {
+    if (line->n > 0 && line->p[line->n - 1] == '\0' && rest->n > 0 && rest->p[0] == '\n') {
         line->n--;
         rest->p++, rest->n--;
         *ends = true;
