@@ -23,7 +23,8 @@ struct said_list {
 
 /* A line up to CRLF. False when there is none, or when a bare CR or LF comes before. libmicrohttpd makes NULs of CR and
  * LF, after which NULs that were sent look the same: one in the place of the CR, and, at the end of a head, one before
- * a CRLF that only a bare LF follows. Known, and said in SECURITY.md. *ends: the head ends with it. */
+ * a CRLF, or a NUL and LF, that only a bare LF follows. Known, and said in SECURITY.md. *ends: the head ends with it.
+ */
 static inline bool said_line(struct str *rest, struct str *line, bool *ends)
 {
     const char *end = rest->n == 0 ? NULL : memchr(rest->p, '\n', rest->n);
