@@ -5,6 +5,7 @@
 #include "daemon/daemon.h"
 #include "daemon/footprint.h"
 #include "daemon/hardening.h"
+#include "daemon/heap.h"
 #include "daemon/notify.h"
 #include "daemon/posture.h"
 
@@ -208,6 +209,7 @@ static int start(struct daemon *d, struct config *config)
     struct admin_hooks admin = {daemon_snapshot, reload_asked, d};
     int status = 1;
     buf_init(&problems, 64u * 1024);
+    heap_keep();
     unsigned nofile = hardening_raise_nofile();
     d->config = config_ref(config);
     d->started_with = config_ref(config);

@@ -84,6 +84,14 @@ static bool goes_out_whole(const struct exchange *ex)
     return ex->response.framing == RESPONSE_LENGTH && ex->response.content_length <= (int64_t)LIMIT_STREAM_BUFFER;
 }
 
+/* For all of the body at once: growing with it would copy it again and again. */
+static enum pp_result make_room(struct exchange *ex)
+{
+    char *at;
+    size_t room;
+    return buf_reserve(&ex->answer, (size_t)ex->response.content_length, &at, &room);
+}
+
 /* A final head is here; `rest` is what followed it. */
 static void head_done(struct exchange *ex, struct str head, struct str rest)
 {
@@ -102,7 +110,9 @@ static void head_done(struct exchange *ex, struct str head, struct str rest)
         answer_whole(ex, (struct str){rest.p, n});
         return;
     }
-    enum pp_result rc = take_body(ex, &rest);
+    enum pp_result rc = goes_out_whole(ex) ? make_room(ex) : PP_OK;
+    if (rc == PP_OK)
+        rc = take_body(ex, &rest);
     if (rc == PP_END) {
         body_done(ex, rest.n);
         answer_whole(ex, buf_str(&ex->answer));
