@@ -23,11 +23,21 @@ struct said_list {
 
 /* A line up to CRLF. False when there is none, or when a bare CR or LF comes before. libmicrohttpd makes NULs of CR and
  * LF, after which NULs that were sent look the same: one in the place of the CR, and, at the end of a head, one before
- * a CRLF, or a NUL and LF, that only a bare LF follows. Known, and said in SECURITY.md. *ends: the head ends with it.
- */
+ * a CRLF, or a NUL and LF, that only a bare LF follows, and one behind a bare LF before the last CRLF. Known, and said
+ * in SECURITY.md. *ends: the head ends with it. */
 static inline bool said_line(struct str *rest, struct str *line, bool *ends)
 {
     const char *end = rest->n == 0 ? NULL : memchr(rest->p, '\n', rest->n);
+    size_t behind = end == NULL ? 0 : rest->n - (size_t)(end - rest->p) - 1;
+    if (behind >= 2 && end > rest->p && end[-1] != '\r' && end[-1] != '\0' && end[1] == '\0' &&
+        (end[2] == '\n' || (behind >= 3 && end[2] == '\r' && end[3] == '\n'))) {
+        size_t used = (size_t)(end - rest->p) + (end[2] == '\n' ? 3 : 4);
+        *line = (struct str){rest->p, (size_t)(end - rest->p)};
+        rest->p += used;
+        rest->n -= used;
+        *ends = true;
+        return memchr(line->p, '\r', line->n) == NULL;
+    }
     bool colon = end != NULL && end - rest->p == 1 && rest->p[0] == ':'; /* it makes the colon a NUL, too */
     if (end == NULL || end == rest->p || (end[-1] != '\r' && end[-1] != '\0' && !colon))
         return false;
