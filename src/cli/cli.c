@@ -49,7 +49,7 @@ static void print_help(void)
                  "Attaches the client token to calls of local apps and forwards them to Proof.\n\n"
                  "Commands (none means run):\n");
     for (const struct cli_command *c = cli_commands; c->name != NULL; c++) {
-        char way[128];
+        char way[128] = "";
         for (const char *usage = c->usage; usage != NULL;) {
             usage = write_way(c, usage, way, sizeof way);
             if (usage != NULL || strlen(way) > 28)

@@ -52,7 +52,8 @@ static void frame_body(struct exchange *ex)
     if (left > 0 && buf_len(&ex->out) < ATTEMPT_CHUNK) {
         char prefix[20];
         size_t n = left < ATTEMPT_CHUNK ? left : ATTEMPT_CHUNK;
-        buf_append(&ex->out, prefix, request_chunk_prefix(n, prefix));
+        size_t prefix_length = request_chunk_prefix(n, prefix);
+        buf_append(&ex->out, prefix, prefix_length);
         buf_append(&ex->out, from, n);
         buf_append_str(&ex->out, STR("\r\n"));
         ex->body_sent += n;
