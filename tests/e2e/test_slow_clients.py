@@ -178,6 +178,10 @@ def test_nobody_goes_for_others_who_waits_for_upstream(daemon, upstream):
     passed(running.get("/widget/a"))
 
 
+def readable(clients):
+    return [client for client in clients if select.select([client.sock], [], [], 0)[0]]
+
+
 def test_a_stuck_upstream_leaves_other_environments_alone(daemon, raw_upstream, vault):
     stuck, well = raw_upstream(tls=False), raw_upstream(tls=False, automatic=OK)
     # More requests at once than clients: the first environment could fill every place.
@@ -189,8 +193,8 @@ def test_a_stuck_upstream_leaves_other_environments_alone(daemon, raw_upstream, 
         client.try_send(request("/widget/stuck"))
     for _ in range(20):
         passed(running.get("/widget/a", environment="sandbox"))
-    answered = [client for client in clients if select.select([client.sock], [], [], 0)[0]]
-    assert len(answered) >= PLACES // 2, "more than half of all places went to one environment"
+    until(lambda: len(readable(clients)) >= PLACES // 2, "at most half of all places went to one environment")
+    answered = readable(clients)
     refused(answered[0].response(), 503, "proxy_overloaded")
     for client in clients:
         client.close()

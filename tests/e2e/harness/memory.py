@@ -32,12 +32,15 @@ def mappings(pid):
     return found
 
 
+SHADOW = 1 << 30  # bytes: mappings beyond are a sanitizer's, of terabytes
+
+
 def places(pid, needle):
     """Every readable mapping in which the bytes occur, once per occurrence. Needs the right to trace the process."""
     found = []
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for m in mappings(pid):
-            if "r" not in m.mode or m.name in ("[vvar]", "[vsyscall]"):
+            if "r" not in m.mode or m.name in ("[vvar]", "[vsyscall]") or m.end - m.start > SHADOW:
                 continue
             for at in range(m.start, m.end, PIECE):
                 size = min(PIECE + len(needle) - 1, m.end - at)
