@@ -1,6 +1,5 @@
-/* What the server's files share: server.c and server_reply.c (libmicrohttpd: requests, and what they are answered
- * with), server_client.c (clients' connections), server_room.c (who goes when there is no room) and server_park.c
- * (connections between two requests). Nothing else includes it. */
+/* What net/server.c (libmicrohttpd), net/server_client.c (clients' connections) and net/server_park.c (those between
+ * two requests) share. Nothing else includes it. */
 #ifndef PP_NET_SERVER_PRIVATE_H
 #define PP_NET_SERVER_PRIVATE_H
 
