@@ -227,7 +227,7 @@ static void on_log(void *cls, const char *format, va_list args)
                  : status == 431 ? REFUSAL_HEADERS_TOO_LARGE
                  : status == 505 ? REFUSAL_VERSION
                                  : REFUSAL_FRAMING;
-    connection_write_refusal(c->watch.fd, c->refused);
+    connection_write_refusal(c->watch.fd, c->refused, SENT_NO);
     connection_end_after_refusal(c);
 }
 
@@ -308,7 +308,7 @@ void server_add(struct server *s, int fd, bool unix_socket, const struct server_
     bool room = !server_is_full(s) || server_make_room(s);
     struct server_connection *c = room ? calloc(1, sizeof *c) : NULL;
     if (c == NULL || s->draining) {
-        connection_write_refusal(fd, s->draining ? REFUSAL_DRAINING : REFUSAL_OVERLOADED);
+        connection_write_refusal(fd, s->draining ? REFUSAL_DRAINING : REFUSAL_OVERLOADED, SENT_NO);
         free(c);
         close(fd);
         s->handlers.closed(context, REFUSAL_OVERLOADED);

@@ -43,8 +43,9 @@ struct server_handlers {
     /* The client went away while its answer was awaited or streamed. `finished` follows by itself. */
     void (*gone)(void *exchange);
     /* The client keeps the daemon waiting, with its body or by not taking its answer, and others need its place: its
-     * connection is being closed. `finished` follows, soon. */
-    void (*evicted)(void *exchange);
+     * connection is being closed. Returns what of the request upstream may have seen, for the refusal the client may
+     * still get. `finished` follows, soon. */
+    enum sent (*evicted)(void *exchange);
     /* For a streamed answer: copies up to `room` bytes and returns how many; SERVER_LATER when there is nothing now
      * (server_wake follows), SERVER_END after the last byte, SERVER_CUT when the rest will never come: the connection
      * is then closed so that the client sees the truncation. */

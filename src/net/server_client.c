@@ -44,14 +44,14 @@ void connection_expect(struct server_connection *c, enum phase phase, msec withi
     arm(c);
 }
 
-void connection_write_refusal(int fd, enum refusal refusal)
+void connection_write_refusal(int fd, enum refusal refusal, enum sent sent)
 {
     char request_id[24];
     uint64_t id = 0; /* without randomness the answer still says what is wrong */
     if (crypto_random(&id, sizeof id) != PP_OK)
         id = 0;
     (void)snprintf(request_id, sizeof request_id, "pp-%016" PRIx64, id);
-    connection_write_refusal_as(fd, refusal, SENT_NO, request_id);
+    connection_write_refusal_as(fd, refusal, sent, request_id);
 }
 
 void connection_write_refusal_as(int fd, enum refusal refusal, enum sent sent, const char *request_id)
@@ -134,7 +134,7 @@ static void connection_late(struct timer *t)
             break;
         }
         c->refused = REFUSAL_TIMEOUT;
-        connection_write_refusal(c->watch.fd, REFUSAL_TIMEOUT);
+        connection_write_refusal(c->watch.fd, REFUSAL_TIMEOUT, SENT_NO);
         connection_end_after_refusal(c); /* libmicrohttpd sees the end and closes */
         break;
     case PHASE_BODY:

@@ -144,7 +144,7 @@ void server_unlink(struct server *s, struct server_connection *c);
 void connection_expect(struct server_connection *c, enum phase phase, msec within);
 /* An answer of our own written past libmicrohttpd, at points where that has nothing of its own to write. Best effort:
  * the connection ends anyway. */
-void connection_write_refusal(int fd, enum refusal refusal);
+void connection_write_refusal(int fd, enum refusal refusal, enum sent sent);
 void connection_write_refusal_as(int fd, enum refusal refusal, enum sent sent, const char *request_id);
 /* Ends a connection after that, so that a client which has sent its request already gets to read it. */
 void connection_end_after_refusal(struct server_connection *c);

@@ -117,11 +117,11 @@ static void let_go(struct server_connection *c)
     s->leaving_count++;
     park_leave(c);
     s->ready = true;
-    if (!answered)
-        connection_write_refusal(c->watch.fd, REFUSAL_OVERLOADED);
     if (r != NULL && r->exchange != NULL) {
         r->answered = true;
-        s->handlers.evicted(r->exchange);
+        enum sent sent = s->handlers.evicted(r->exchange);
+        if (!answered)
+            connection_write_refusal(c->watch.fd, REFUSAL_OVERLOADED, sent);
         if (answered)
             connection_reset(c);
         else
@@ -129,6 +129,8 @@ static void let_go(struct server_connection *c)
         server_cut(r);
         return;
     }
+    if (!answered)
+        connection_write_refusal(c->watch.fd, REFUSAL_OVERLOADED, SENT_NO);
     c->refused = REFUSAL_OVERLOADED;
     connection_end_after_refusal(c); /* libmicrohttpd sees the end and closes */
 }

@@ -284,7 +284,7 @@ static void gone(void *exchange)
     attempt_drop(ex, false);
 }
 
-static void evicted(void *exchange)
+static enum sent evicted(void *exchange)
 {
     struct exchange *ex = exchange;
     if (ex->reason == EXCHANGE_OK || ex->reason == EXCHANGE_REFUSED)
@@ -297,6 +297,7 @@ static void evicted(void *exchange)
     exchange_enter(ex, EXCHANGE_ANSWERED);
     give_places_back(ex); /* at once: it is what the other one needs */
     buf_free(&ex->body);
+    return exchange_sent(ex);
 }
 
 /* The one end. Whatever is still held is let go here, whichever way it came about. */

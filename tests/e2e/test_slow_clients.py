@@ -127,7 +127,8 @@ def test_slow_clients_cannot_hold_max_inflight(daemon, upstream, behave):
     assert gone(clients) == clients[:1], "one place is enough for one call at a time"
     if behave is not slow_reader:
         first = clients[0].response()
-        refused(clients[0].response() if first.status == 100 else first, 503, "proxy_overloaded")
+        answer = clients[0].response() if first.status == 100 else first
+        refused(answer, 503, "proxy_overloaded", sent="maybe" if behave is slow_upload else "no")
     running.wait_log('"end":"evicted"', after=before)
     until(lambda: metric(running, "proofproxy_inflight") == 7, "the others are still under way")
     for client in clients:
