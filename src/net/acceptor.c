@@ -36,7 +36,6 @@ struct acceptor {
     unsigned member;
     unsigned yielded; /* times in a row without any of the others taking a client */
     unsigned others;  /* their clients, the last time */
-    uint64_t starved;
     struct log_limit warned;
     struct listening listening[ACCEPTOR_LISTENERS];
 };
@@ -155,7 +154,6 @@ static int regardless(struct acceptor *a)
 static void starve(struct acceptor *a, int listen_fd)
 {
     unsigned held_back;
-    a->starved++;
     if (a->handlers.starved(a->handlers.owner)) {
         rest(a, ACCEPTOR_BREATH);
         return;
@@ -234,9 +232,4 @@ void acceptor_sweep(struct acceptor *a)
         for (int fd; l->watch.fd >= 0 && (fd = accept4(l->watch.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;)
             a->handlers.accepted(a->handlers.owner, l->tag, fd);
     }
-}
-
-uint64_t acceptor_starved(const struct acceptor *a)
-{
-    return a->starved;
 }

@@ -49,7 +49,4 @@ void acceptor_remove(struct acceptor *a, int listen_fd);
 /* Accepts everybody who waits right now, once, without limit per turn. */
 void acceptor_sweep(struct acceptor *a);
 
-/* How often accept had to be paused or a client turned away for want of descriptors. */
-uint64_t acceptor_starved(const struct acceptor *a);
-
 #endif
