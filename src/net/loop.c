@@ -9,7 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define LOOP_EVENTS_PER_TURN 256
+#define LOOP_EVENTS_PER_TURN 32 /* few: a turn is how long an event that just missed it waits */
 #define LOOP_TIMERS_FIRST    64u
 #define WAKE_TRIES           4
 
