@@ -190,8 +190,8 @@ def machine(options, minutes):
              {options.load_average:.1f}.""",
              f"{'; '.join(programs)}; {ssl.OPENSSL_VERSION}."]
     lines = ["# proofproxy beside nginx and HAProxy", "", *prose(f"""Made by `make bench` on {datetime.date.today()} in
-        {minutes:.0f} minutes; medians of up to {options.rounds} rounds of {options.seconds:g} s, with small answers under
-        load three times that. The raw figures are in results.json.""")]
+        {minutes:.0f} minutes; medians of up to {options.rounds} rounds of {options.seconds:g} s, with small answers
+        under load three times that. The raw figures are in results.json.""")]
     for fact in facts:
         lines.append(textwrap.fill("- " + " ".join(fact.split()), 120, subsequent_indent="  ", break_on_hyphens=False))
     return [*lines, ""]

@@ -282,15 +282,17 @@ void log_line(enum log_level level, const char *component, const char *environme
     errno = saved;
 }
 
-bool log_allowed(struct log_limit *limit, int64_t interval, unsigned *suppressed)
+bool log_allowed(struct log_limit *limit, int64_t interval)
 {
     msec now = clock_now();
     if (now < limit->next) {
-        limit->suppressed++;
+        limit->held_back++;
         return false;
     }
-    *suppressed = limit->suppressed;
-    limit->suppressed = 0;
+    limit->note[0] = '\0';
+    if (limit->held_back > 0)
+        (void)snprintf(limit->note, sizeof limit->note, " (%u more like this were held back)", limit->held_back);
+    limit->held_back = 0;
     limit->next = now + interval;
     return true;
 }

@@ -38,13 +38,14 @@ void log_line(enum log_level level, const char *component, const char *environme
             log_line(LOG_LEVEL_DEBUG, component, environment, __VA_ARGS__);                                            \
     } while (0)
 
-/* At most one line per `interval` milliseconds from this place; how many were held back is said in the next one.
- * For warnings a peer can provoke. */
+/* At most one line per `interval` milliseconds from this place; the next one ends with `note`, which says how many were
+ * held back. For warnings a peer can provoke. */
 struct log_limit {
-    int64_t next;        /* monotonic ms before which lines are held back */
-    unsigned suppressed; /* lines held back since the last one written */
+    int64_t next;       /* monotonic ms before which lines are held back */
+    unsigned held_back; /* lines since the last one written */
+    char note[48];      /* of the line that is allowed: " (3 more like this were held back)", or empty */
 };
-bool log_allowed(struct log_limit *limit, int64_t interval, unsigned *suppressed);
+bool log_allowed(struct log_limit *limit, int64_t interval);
 
 /* Structured lines for callers with many fields (the access log): begin, fields, then the finished line is appended to
  * `out` for the caller to write in batches with log_write. Keys are our constants; values are escaped. */

@@ -27,17 +27,16 @@ bool notify_active(void)
 static void send_state(const char *state)
 {
     static struct log_limit limit;
-    unsigned suppressed;
     int sent = sd_notify(KEEP_ENVIRONMENT, state);
 
-    if (sent >= 0 || !log_allowed(&limit, 60 * 1000, &suppressed))
+    if (sent >= 0 || !log_allowed(&limit, 60 * 1000))
         return;
     errno = -sent;
     log_warning(
         "notify", NULL,
         "systemd could not be told \"%.*s\" (%m): expected to reach it by NOTIFY_SOCKET; check that the unit has "
-        "NotifyAccess=main and lets AF_UNIX through",
-        (int)strcspn(state, "\n"), state);
+        "NotifyAccess=main and lets AF_UNIX through%s",
+        (int)strcspn(state, "\n"), state, limit.note);
 }
 
 msec notify_watchdog_interval(void)

@@ -153,16 +153,14 @@ static int regardless(struct acceptor *a)
 /* No descriptor is left: somebody else goes, or the first in line is turned away by way of the reserve. */
 static void starve(struct acceptor *a, int listen_fd)
 {
-    unsigned held_back;
     if (a->handlers.starved(a->handlers.owner)) {
         rest(a, ACCEPTOR_BREATH);
         return;
     }
-    if (log_allowed(&a->warned, 10000, &held_back))
+    if (log_allowed(&a->warned, 10000))
         log_warning("listener", NULL,
-                    "no file descriptor left for a new client, turning clients away; raise LimitNOFILE (%u such "
-                    "warnings held back)",
-                    held_back);
+                    "no file descriptor left for a new client, turning clients away; raise LimitNOFILE%s",
+                    a->warned.note);
     if (a->reserve >= 0) {
         close(a->reserve);
         int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);

@@ -183,8 +183,9 @@ static void lost_idle(struct upstream_pool *pool, struct upstream_connection *c)
     if (c->peer_ended && age >= IDLE_LIMIT_LEAST && age * 8 / 10 < pool->idle_limit) {
         pool->idle_limit = age * 8 / 10 > IDLE_LIMIT_LEAST ? age * 8 / 10 : IDLE_LIMIT_LEAST;
         pool->learnt_at = clock_now();
-        log_debug("upstream", pool->settings.environment, "%s closes idle connections after %lld ms: kept for %lld ms",
-                  c->peer, (long long)age, (long long)pool->idle_limit);
+        log_debug("upstream", pool->settings.environment,
+                  "%s:%u closes idle connections after %lld ms: kept for %lld ms", pool->settings.host,
+                  pool->settings.port, (long long)age, (long long)pool->idle_limit);
     }
     if (!c->used && age < SHORT_LIFE)
         back_off(pool);
@@ -288,12 +289,12 @@ static void opened(struct upstream_connection *c)
 /* A failure no request has met yet: the first sign of trouble where there is little traffic. */
 static void warn_failing(struct upstream_pool *pool, const char *detail)
 {
-    unsigned suppressed = 0;
-    if (!log_allowed(&pool->failing, WARN_INTERVAL, &suppressed))
+    if (!log_allowed(&pool->failing, WARN_INTERVAL))
         return;
     pool->said_failing = true;
-    log_warning("upstream", pool->settings.environment, "no connection to %s:%u (not for a request, ahead of need): %s",
-                pool->settings.host, pool->settings.port, detail);
+    log_warning("upstream", pool->settings.environment,
+                "no connection to %s:%u (not for a request, ahead of need): %s%s", pool->settings.host,
+                pool->settings.port, detail, pool->failing.note);
 }
 
 static void failed(struct upstream_connection *c, enum upstream_failure why, const char *detail)

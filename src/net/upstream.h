@@ -106,8 +106,6 @@ void upstream_shutdown_write(struct upstream_connection *c);
 
 /* True when some request was answered on it before, or it lay idle: it may have died without our knowing. */
 bool upstream_is_reused(const struct upstream_connection *c);
-/* Text address of the other end, for the log; lives as long as the connection. */
-const char *upstream_peer(const struct upstream_connection *c);
 
 /* Gives it back. `reusable` only after an answer whose end was certain, with nothing left over, keep-alive on both
  * sides; `keep_alive` is the server's own Keep-Alive: timeout in ms, 0 if it named none: an idle connection is dropped

@@ -5,7 +5,6 @@
 #include "net/tls.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -101,20 +100,6 @@ static void out_of_time(struct timer *t)
     open_failed(c, UPSTREAM_FAILURE_TIMEOUT, detail);
 }
 
-/* "192.0.2.1:443"; of the egress proxy where there is one. */
-static void name_peer(struct upstream_connection *c, int fd)
-{
-    struct sockaddr_storage address = {0};
-    socklen_t n = sizeof address;
-    char host[48], port[8];
-    if (getpeername(fd, (struct sockaddr *)&address, &n) != 0 ||
-        getnameinfo((struct sockaddr *)&address, n, host, sizeof host, port, sizeof port,
-                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-        return;
-    bool brackets = address.ss_family == AF_INET6;
-    (void)snprintf(c->peer, sizeof c->peer, "%s%s%s:%s", brackets ? "[" : "", host, brackets ? "]" : "", port);
-}
-
 static void deliver(struct upstream_connection *c, bool readable, bool writable)
 {
     struct upstream_user *user = c->user;
@@ -171,7 +156,6 @@ static void connected(struct connect_attempt *a, int fd)
 {
     struct upstream_connection *c = CONNECTION_OF(attempt, a);
     struct connection_home *home = c->home;
-    name_peer(c, fd);
     if (loop_watch(home->loop, &c->watch, fd, CONNECTION_EVENTS, connection_ready) != PP_OK) {
         (void)close(fd);
         open_failed(c, UPSTREAM_FAILURE_LOCAL, "the kernel refuses to watch another descriptor (epoll_ctl)");
@@ -206,7 +190,6 @@ enum pp_result connection_open(struct connection_home *home, struct upstream_con
     c->attempt.failed = connect_failed;
     c->jitter = (unsigned char)crypto_jitter(100);
     c->opening_since = clock_usec();
-    (void)snprintf(c->peer, sizeof c->peer, "?");
     msec due = clock_now() + home->settings->connect_timeout + CONNECT_GRACE;
     enum pp_result rc = timer_set(home->loop, &c->deadline, due, out_of_time);
     if (rc == PP_OK)
@@ -368,11 +351,6 @@ bool connection_is_settled(struct upstream_connection *c)
 bool upstream_is_reused(const struct upstream_connection *c)
 {
     return c->used;
-}
-
-const char *upstream_peer(const struct upstream_connection *c)
-{
-    return c->peer;
 }
 
 void upstream_detach(struct upstream_connection *c)

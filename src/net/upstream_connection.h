@@ -61,7 +61,6 @@ struct upstream_connection {
     struct timer deadline;
     int64_t opening_since; /* clock_usec */
     struct deferred redeliver, free_later;
-    char peer[64];
 };
 
 /* Begins opening one. Afterwards either opened or failed is called, never from inside. PP_LIMIT: out of descriptors. */

@@ -162,11 +162,10 @@ static void not_connected(struct upstream_waiter *w, enum upstream_failure why, 
         [UPSTREAM_FAILURE_LOCAL] = REFUSAL_OVERLOADED,
     };
     struct exchange *ex = of_waiter(w);
-    unsigned held_back;
     static _Thread_local struct log_limit limit;
-    if (log_allowed(&limit, 5000, &held_back))
-        log_warning("upstream", ex->environment->name, "no connection to %s: %s (%u such warnings held back)",
-                    ex->settings->e->base_url.authority, detail, held_back);
+    if (log_allowed(&limit, 5000))
+        log_warning("upstream", ex->environment->name, "no connection to %s: %s%s", ex->settings->e->base_url.authority,
+                    detail, limit.note);
     exchange_enter(ex, EXCHANGE_ASKING); /* it waits no longer: there is nothing to cancel */
     attempt_failed(ex, refusals[why], why != UPSTREAM_FAILURE_TLS, detail);
 }

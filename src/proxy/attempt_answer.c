@@ -59,7 +59,7 @@ static bool try_again(struct exchange *ex, struct str rest)
         if (next == NULL)
             return false;
         metrics_count(ex->worker->metrics, ex->environment->metrics_index, METRICS_TOKEN_FALLBACKS, 0, 1);
-        attempt_drop(ex, reusable && rest.n <= WORKER_SCRATCH);
+        attempt_drop(ex, reusable);
         token_unref(&ex->token);
         ex->token = token_ref(next);
         ex->replays++;

@@ -21,13 +21,6 @@
 #define KEEPALIVE_INTERVAL_SECONDS 15
 #define KEEPALIVE_PROBES           4
 
-struct tunnel_set {
-    struct worker *worker;
-    struct tunnel *tunnels;
-    size_t count;
-    bool draining;
-};
-
 static struct tunnel *of_watch(struct watch *w)
 {
     return (struct tunnel *)(void *)((char *)w - offsetof(struct tunnel, watch));
@@ -409,11 +402,6 @@ void tunnel_set_free(struct tunnel_set *s)
 size_t tunnel_set_count(const struct tunnel_set *s)
 {
     return s->count;
-}
-
-struct tunnel *tunnel_newest(const struct tunnel_set *s)
-{
-    return s->tunnels;
 }
 
 void tunnel_set_drain(struct tunnel_set *s, msec spread)

@@ -52,6 +52,14 @@ struct tunnel_stream {
     uint64_t bytes;        /* relayed */
 };
 
+/* A worker's tunnels. */
+struct tunnel_set {
+    struct worker *worker;
+    struct tunnel *tunnels; /* the one begun last first */
+    size_t count;
+    bool draining;
+};
+
 struct tunnel {
     struct watch watch; /* the client's descriptor */
     struct upstream_user user;
@@ -98,8 +106,6 @@ struct tunnel {
 void tunnel_end(struct tunnel *t, bool reset);
 /* Notes why it will end; the first reason stays. */
 void tunnel_because(struct tunnel *t, enum tunnel_reason reason);
-/* The one begun last, or NULL; for tests. */
-struct tunnel *tunnel_newest(const struct tunnel_set *s);
 /* Arms the timer for whatever is due first. May end the tunnel (no memory). */
 void tunnel_arm(struct tunnel *t);
 /* When the client has taken nothing for too long; MSEC_NEVER: nothing waits for it. */

@@ -122,14 +122,16 @@ END_TEST
 START_TEST(at_most_so_many)
 {
     struct log_limit limit = {0};
-    unsigned held = 99;
-    ck_assert(log_allowed(&limit, 1000, &held));
-    ck_assert_uint_eq(held, 0);
-    ck_assert(!log_allowed(&limit, 1000, &held));
-    ck_assert(!log_allowed(&limit, 1000, &held));
+    ck_assert(log_allowed(&limit, 1000));
+    ck_assert_str_eq(limit.note, "");
+    ck_assert(!log_allowed(&limit, 1000));
+    ck_assert(!log_allowed(&limit, 1000));
     clock_fake(1123, NOW - 123);
-    ck_assert(log_allowed(&limit, 1000, &held));
-    ck_assert_uint_eq(held, 2);
+    ck_assert(log_allowed(&limit, 1000));
+    ck_assert_str_eq(limit.note, " (2 more like this were held back)");
+    clock_fake(2123, NOW - 123);
+    ck_assert(log_allowed(&limit, 1000));
+    ck_assert_str_eq(limit.note, "");
 }
 END_TEST
 

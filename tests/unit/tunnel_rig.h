@@ -272,7 +272,7 @@ static inline struct ends rig_tunnel(struct rig *r, bool tcp, struct str from_cl
     size_t before = tunnel_set_count(r->worker->tunnels);
     tunnel_begin(&start);
     ck_assert_uint_eq(tunnel_set_count(r->worker->tunnels), before + 1);
-    e.tunnel = tunnel_newest(r->worker->tunnels);
+    e.tunnel = r->worker->tunnels->tunnels;
     rig_settle(r);
     return e;
 }
