@@ -82,7 +82,7 @@ backend b
 PROOFPROXY = """
 workers = {workers}; admin = {{ listen = [ "unix:{dir}/{name}.sock" ]; }};
 environments = {{ production = {{ base_url = "https://localhost:{upstream}"; listen = [ "127.0.0.1:{port}" ];
-  token_file = "{dir}/token"; tls = {{ ca_file = "{certs}/ca.crt"; min_version = "1.3"; }};
+  token_file = "{dir}/secret/token"; tls = {{ ca_file = "{certs}/ca.crt"; min_version = "1.3"; }};
   connect_timeout = "60s"; request_timeout = "60s"; max_inflight = 8192; max_websockets = 8192; }}; }};
 """
 
@@ -192,7 +192,8 @@ class Bench:
         (www / "small").write_bytes(SMALL)
         (www / "64k").write_bytes(b"x" * 65536)
         (www / "8m").write_bytes(b"x" * (8 << 20))
-        token = pathlib.Path(directory, "token")
+        token = pathlib.Path(directory, "secret/token")  # away from the logs: its folder is watched
+        token.parent.mkdir()
         token.touch(0o600)
         token.write_text(TOKEN + "\n")
         os.chmod(directory, 0o755)  # nginx's workers are another user
