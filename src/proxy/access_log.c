@@ -19,13 +19,24 @@ void access_log_peer(struct log_fields *f, bool known, uint32_t uid, pid_t pid)
         log_field_int(f, "pid", (int64_t)pid);
 }
 
+/* What a client wrote: one that knows a token and puts it there does not bring it into the log. */
+static void log_words(struct log_fields *f, const struct exchange *ex, const char *name, struct str text)
+{
+    struct token *held[LIMIT_TOKENS_HELD];
+    size_t count = token_store_tokens(ex->environment->tokens, held);
+    for (size_t i = 0; i < count; i++)
+        if (token_find(held[i], text) != SIZE_MAX)
+            text = STR("(left out: it held a client_token)");
+    log_field_str(f, name, text);
+}
+
 void access_log_write(struct exchange *ex, int64_t now)
 {
     struct log_fields f;
     int64_t done = ex->upstream_done_usec > 0 ? ex->upstream_done_usec : now;
     access_log_begin(&f, ex->worker, ex->environment->name);
-    log_field_str(&f, "method", ex->method);
-    log_field_str(&f, "path", ex->admission.target.path);
+    log_words(&f, ex, "method", ex->method);
+    log_words(&f, ex, "path", ex->admission.target.path);
     log_field_int(&f, "status", ex->status);
     log_field_int(&f, "bytes_in", (int64_t)ex->bytes_in);
     log_field_int(&f, "bytes_out", (int64_t)ex->bytes_out);

@@ -26,6 +26,17 @@ static struct str all_lines(const struct header_list *list)
     return (struct str){first->name.p, (size_t)(last->value.p + last->value.n - first->name.p)};
 }
 
+static void tell_of_leak(struct exchange *ex)
+{
+    if (ex->leak_told)
+        return;
+    ex->leak_told = true;
+    metrics_count(ex->worker->metrics, ex->environment->metrics_index, METRICS_LEAKS_MASKED, 0, 1);
+    log_warning("exchange", ex->environment->name,
+                "an answer of upstream held a client_token (status %d); it was masked before the app could see it",
+                ex->response.status);
+}
+
 static void mask_leaks(struct exchange *ex, struct str body)
 {
     struct token *held[LIMIT_TOKENS_HELD];
@@ -38,12 +49,46 @@ static void mask_leaks(struct exchange *ex, struct str body)
             masked |= mask_token(held[i], ex->response.headers.items[h].value);
         masked |= mask_token(held[i], body);
     }
-    if (!masked)
+    if (masked)
+        tell_of_leak(ex);
+}
+
+/* A body of unknown length is guarded as it streams, while it is small. */
+static bool streams_guarded(const struct exchange *ex)
+{
+    return ex->response.framing != RESPONSE_LENGTH && ex->bytes_out + buf_len(&ex->answer) <= LIMIT_STREAM_BUFFER;
+}
+
+void answer_guard(struct exchange *ex, size_t had)
+{
+    struct token *held[LIMIT_TOKENS_HELD];
+    struct str body = buf_str(&ex->answer);
+    bool masked = false;
+    if (!streams_guarded(ex))
         return;
-    metrics_count(ex->worker->metrics, ex->environment->metrics_index, METRICS_LEAKS_MASKED, 0, 1);
-    log_warning("exchange", ex->environment->name,
-                "an answer of upstream held a client_token (status %d); it was masked before the app could see it",
-                ex->response.status);
+    size_t count = token_store_tokens(ex->environment->tokens, held);
+    for (size_t i = 0; i < count; i++) {
+        size_t before = token_length(held[i]) - 1, from = had > before ? had - before : 0;
+        masked |= mask_token(held[i], (struct str){body.p + from, body.n - from});
+    }
+    if (masked)
+        tell_of_leak(ex);
+}
+
+/* How much of `answer` can be handed on: what may become a token waits for what comes next. */
+static size_t ready(const struct exchange *ex)
+{
+    struct token *held[LIMIT_TOKENS_HELD];
+    struct str body = buf_str(&ex->answer);
+    size_t waits = 0;
+    if (body.n == 0 || ex->answer_complete || ex->broken || !streams_guarded(ex))
+        return body.n;
+    size_t count = token_store_tokens(ex->environment->tokens, held);
+    for (size_t i = 0; i < count; i++) {
+        size_t begun = token_begun(held[i], body);
+        waits = begun > waits ? begun : waits;
+    }
+    return body.n - waits;
 }
 
 /* --- upstream's answer --- */
@@ -108,7 +153,7 @@ void answer_stream(struct exchange *ex)
         .length = ex->response.framing == RESPONSE_LENGTH ? ex->response.content_length : -1,
         .close = ex->environment->removed,
     };
-    mask_leaks(ex, STR_NONE);
+    mask_leaks(ex, streams_guarded(ex) ? buf_str(&ex->answer) : STR_NONE);
     relay_headers(ex, &reply, skip);
     ex->status = ex->response.status;
     reply_or_fail(ex, &reply);
@@ -117,9 +162,9 @@ void answer_stream(struct exchange *ex)
 ssize_t answer_read(void *exchange, char *into, size_t room)
 {
     struct exchange *ex = exchange;
-    if (buf_len(&ex->answer) == 0)
+    if (ready(ex) == 0)
         attempt_resume(ex);
-    struct str have = buf_str(&ex->answer);
+    struct str have = {buf_str(&ex->answer).p, ready(ex)};
     if (have.n > 0) {
         size_t n = have.n < room ? have.n : room;
         memcpy(into, have.p, n);

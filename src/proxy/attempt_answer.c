@@ -203,7 +203,10 @@ static void take_head(struct exchange *ex, struct str bytes)
 
 static void take_more_body(struct exchange *ex, struct str bytes)
 {
+    size_t had = buf_len(&ex->answer);
     enum pp_result rc = take_body(ex, &bytes);
+    if (ex->state == EXCHANGE_RELAYING)
+        answer_guard(ex, had);
     if (rc == PP_END)
         body_done(ex, bytes.n);
     else if (rc != PP_OK) {

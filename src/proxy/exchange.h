@@ -71,8 +71,9 @@ struct exchange {
     struct body_reader reader;
     struct buf answer; /* payload not handed on yet */
     bool answer_complete;
-    msec asked;    /* when the request began to leave */
-    msec progress; /* when upstream last gave something */
+    bool leak_told; /* it held one of our tokens: counted and logged once */
+    msec asked;     /* when the request began to leave */
+    msec progress;  /* when upstream last gave something */
 
     /* the tries together */
     unsigned attempts, replays;
@@ -151,6 +152,8 @@ void answer_refuse(struct exchange *ex, enum refusal refusal, const char *detail
 void answer_whole(struct exchange *ex, struct str body);
 /* Upstream's head now, the body as it comes. */
 void answer_stream(struct exchange *ex);
+/* More of the body has come: masks tokens in what stands in `answer` behind its first `had` bytes, or reaches there. */
+void answer_guard(struct exchange *ex, size_t had);
 /* Upstream's 101. */
 void answer_upgrade(struct exchange *ex);
 /* server_handlers.read */

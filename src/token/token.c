@@ -101,6 +101,16 @@ size_t token_find(const struct token *t, struct str hay)
     return at == NULL ? SIZE_MAX : (size_t)(at - hay.p);
 }
 
+size_t token_begun(const struct token *t, struct str hay)
+{
+    size_t n = token_length(t) - 1; /* all of it is no beginning */
+    if (n > hay.n)
+        n = hay.n;
+    while (n > 0 && memcmp(hay.p + hay.n - n, t->secret + sizeof SCHEME - 1, n) != 0)
+        n--;
+    return n;
+}
+
 size_t token_length(const struct token *t)
 {
     return t->n - (sizeof SCHEME - 1);

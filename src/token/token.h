@@ -48,6 +48,8 @@ struct str token_authorization(const struct token *t);
 
 /* Where the bare token occurs in `hay`: the offset, or SIZE_MAX. For the leak guard. */
 size_t token_find(const struct token *t, struct str hay);
+/* How many bytes at the end of `hay` could be the beginning of the token, whose rest is still to come. */
+size_t token_begun(const struct token *t, struct str hay);
 /* Its length in bytes. */
 size_t token_length(const struct token *t);
 

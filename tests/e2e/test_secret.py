@@ -242,7 +242,8 @@ def test_no_output_shows_a_token(daemon, fakeproof, vault):
     fake = fakeproof([old])
     running = daemon(fake, token_file=[new, old], probe_interval="200ms",
                      settings={"log": {"level": "debug", "access": True}})
-    for target in (NOBODY, "/widget/a", "/elsewhere", f"/widget/{new}x"[:20]):
+    for target in (NOBODY, "/widget/a", "/elsewhere", f"/widget/{new}x", f"/elsewhere/{old}", f"/widget/a//{new}",
+                   f"/widget/a?t={new}"):
         running.get(target, fields=["Authorization: Bearer something-else"])
     until(lambda: ask(running, "/status").json["environments"][0]["tokens"][0]["verdict"] == "refused", "a verdict")
     for page in ("/", "/status", "/metrics", "/livez", "/readyz", "/upstreamz", "/nowhere"):

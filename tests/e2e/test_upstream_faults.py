@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from harness.admin import metric
 from harness.client import request
 from harness.daemon import Reservation
 from harness.expect import passed, refused
@@ -439,6 +440,30 @@ def test_a_token_in_an_answer_is_masked(daemon, raw_upstream, token):
     response = running.get("/widget/a")
     assert token not in response.raw_head and token.encode() not in response.body
     assert response.field("X-Echo") is not None
+
+
+@pytest.mark.parametrize("framing", ["chunked", "until-close"])
+@pytest.mark.parametrize("cuts", [[], [1], [20], [5, 6, 30]], ids=lambda cuts: "-".join(map(str, cuts)) or "whole")
+def test_a_token_in_a_small_answer_that_comes_in_pieces_is_masked(daemon, raw_upstream, token, framing, cuts):
+    upstream = raw_upstream(tls=False)
+    running = daemon(upstream)
+    edges = [0, *cuts, len(token)]
+    pieces = [token[a:b].encode() for a, b in zip(edges, edges[1:])]
+    with running.client() as client:
+        client.send(request("/widget/a"))
+        asked = upstream.request()
+        asked.connection.send(b"HTTP/1.1 200 OK\r\n" +
+                              (b"Transfer-Encoding: chunked" if framing == "chunked" else b"Connection: close") +
+                              b"\r\n\r\n")
+        for piece in [b"before ", *pieces, b" after ", token[:7].encode()]:
+            time.sleep(0.03)
+            asked.connection.send(b"%x\r\n%s\r\n" % (len(piece), piece) if framing == "chunked" else piece)
+        if framing == "chunked":
+            asked.connection.send(b"0\r\n\r\n")
+        else:
+            asked.connection.close()
+        assert client.response().body == b"before " + b"*" * len(token) + b" after " + token[:7].encode()
+    assert metric(running, "proofproxy_response_leaks_masked_total") == 1
 
 
 @pytest.mark.parametrize("held", [0, 1], ids=["current", "previous"])

@@ -64,6 +64,23 @@ static const struct {
     {"needlneedle", 5}, {"Needle", SIZE_MAX}, {"Bearer needle", 7}, {"nee\ndle", SIZE_MAX},
 };
 
+static const struct {
+    const char *hay;
+    size_t n;
+} beginnings[] = {
+    {"", 0},    {"n", 1},       {"ne", 2},       {"a nee", 3}, {"needl", 5},   {"needle", 0},
+    {"nen", 1}, {"needlen", 1}, {"needneed", 4}, {"eedl", 0},  {"nee dle", 0},
+};
+
+START_TEST(beginning)
+{
+    struct token *t = token_new("needle", 6, 0);
+    ck_assert_ptr_nonnull(t);
+    ck_assert_uint_eq(token_begun(t, str_of(beginnings[_i].hay)), beginnings[_i].n);
+    token_unref(&t);
+}
+END_TEST
+
 START_TEST(finding)
 {
     struct token *t = token_new("needle", 6, 0);
@@ -125,6 +142,7 @@ int main(void)
     tcase_add_test(t, sizes);
     tcase_add_test(t, sameness);
     tcase_add_loop_test(t, finding, 0, (int)(sizeof finds / sizeof *finds));
+    tcase_add_loop_test(t, beginning, 0, (int)(sizeof beginnings / sizeof *beginnings));
     tcase_add_test(t, counted_by_several_threads);
     tcase_add_test(t, wiped_by_the_last);
     suite_add_tcase(suite, t);
