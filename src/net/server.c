@@ -222,12 +222,12 @@ static void on_log(void *cls, const char *format, va_list args)
         s->handlers.malformed(c->request->exchange);
         return;
     }
-    c->refused = status == 413   ? REFUSAL_BODY_TOO_LARGE
-                 : status == 414 ? REFUSAL_TARGET_TOO_LONG
-                 : status == 431 ? REFUSAL_HEADERS_TOO_LARGE
-                 : status == 505 ? REFUSAL_VERSION
-                                 : REFUSAL_FRAMING;
-    connection_write_refusal(c->watch.fd, c->refused, SENT_NO);
+    connection_turn_away(c->watch.fd, &c->end,
+                         status == 413   ? REFUSAL_BODY_TOO_LARGE
+                         : status == 414 ? REFUSAL_TARGET_TOO_LONG
+                         : status == 431 ? REFUSAL_HEADERS_TOO_LARGE
+                         : status == 505 ? REFUSAL_VERSION
+                                         : REFUSAL_FRAMING);
     connection_end_after_refusal(c);
 }
 
@@ -274,11 +274,11 @@ void connection_resume(struct server_connection *c)
 static void connection_close(struct server *s, struct server_connection *c)
 {
     void *context = c->context;
-    enum refusal refused = c->refused;
+    struct server_end end = c->end;
     park_forget(c);
     server_unlink(s, c);
     free(c);
-    s->handlers.closed(context, refused);
+    s->handlers.closed(context, &end);
 }
 
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
@@ -292,9 +292,9 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
     }
     struct server_connection *c = *context;
     /* A request line it can make nothing of libmicrohttpd closes without a word, and by now the way out is shut. */
-    if (c->phase == PHASE_HEAD && c->request == NULL && c->refused == REFUSAL_NONE && !c->client_ended &&
+    if (c->phase == PHASE_HEAD && c->request == NULL && c->end.refused == REFUSAL_NONE && !c->client_ended &&
         (c->heard || connection_is_open(c)))
-        c->refused = REFUSAL_FRAMING;
+        c->end.refused = REFUSAL_FRAMING;
     if (c == s->adding)
         s->adding = NULL;
     loop_unwatch(s->loop, &c->watch);
@@ -308,10 +308,11 @@ void server_add(struct server *s, int fd, bool unix_socket, const struct server_
     bool room = !server_is_full(s) || server_make_room(s);
     struct server_connection *c = room ? calloc(1, sizeof *c) : NULL;
     if (c == NULL || s->draining) {
-        connection_write_refusal(fd, s->draining ? REFUSAL_DRAINING : REFUSAL_OVERLOADED, SENT_NO);
+        struct server_end end = {0};
+        connection_turn_away(fd, &end, s->draining ? REFUSAL_DRAINING : REFUSAL_OVERLOADED);
         free(c);
         close(fd);
-        s->handlers.closed(context, REFUSAL_OVERLOADED);
+        s->handlers.closed(context, &end);
         return;
     }
     c->server = s;

@@ -27,6 +27,17 @@ struct server_head {
     int64_t started_usec; /* clock_usec at the end of the request line */
 };
 
+/* Room for the X-Request-Id of an answer of ours: "pp-" and 16 hexadecimal digits. */
+#define SERVER_REQUEST_ID 24
+
+/* Why a client was turned away without a request that could be read: it sent none, or was too slow with it, or there
+ * was no room for it. */
+struct server_end {
+    enum refusal refused;               /* REFUSAL_NONE: it was not */
+    bool evicted;                       /* it had a place, and made room for another */
+    char request_id[SERVER_REQUEST_ID]; /* of the answer it got; empty: none was given */
+};
+
 /* What a user of the server does. `exchange` is what begin returned. */
 struct server_handlers {
     /* A head arrived. Returns the exchange, or NULL when there is no memory (the connection is then closed). It may
@@ -43,18 +54,18 @@ struct server_handlers {
     /* The client went away while its answer was awaited or streamed. `finished` follows by itself. */
     void (*gone)(void *exchange);
     /* The client keeps the daemon waiting, with its body or by not taking its answer, and others need its place: its
-     * connection is being closed. Returns what of the request upstream may have seen, for the refusal the client may
-     * still get. `finished` follows, soon. */
-    enum sent (*evicted)(void *exchange);
+     * connection is being closed. Returns what of the request upstream may have seen, for the refusal the client still
+     * gets under this `request_id`; NULL: an answer had begun, it gets none. `finished` follows, soon. */
+    enum sent (*evicted)(void *exchange, const char *request_id);
     /* For a streamed answer: copies up to `room` bytes and returns how many; SERVER_LATER when there is nothing now
      * (server_wake follows), SERVER_END after the last byte, SERVER_CUT when the rest will never come: the connection
      * is then closed so that the client sees the truncation. */
     ssize_t (*read)(void *exchange, char *into, size_t room);
     /* The last call for this exchange. `delivered`: the whole answer was handed to the kernel. */
     void (*finished)(void *exchange, bool delivered);
-    /* A connection is gone, after the finished of its last request: let go of the context given to server_add. A client
-     * that sent no understandable request, or was too slow with it, is named by `refused`. */
-    void (*closed)(void *context, enum refusal refused);
+    /* A connection is gone, after the finished of its last request: let go of the context given to server_add. `end` is
+     * valid during the call. */
+    void (*closed)(void *context, const struct server_end *end);
 };
 #define SERVER_LATER 0
 #define SERVER_END   (-1)

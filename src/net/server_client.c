@@ -44,17 +44,22 @@ void connection_expect(struct server_connection *c, enum phase phase, msec withi
     arm(c);
 }
 
-void connection_write_refusal(int fd, enum refusal refusal, enum sent sent)
+void connection_new_request_id(char id[SERVER_REQUEST_ID])
 {
-    char request_id[24];
-    uint64_t id = 0; /* without randomness the answer still says what is wrong */
-    if (crypto_random(&id, sizeof id) != PP_OK)
-        id = 0;
-    (void)snprintf(request_id, sizeof request_id, "pp-%016" PRIx64, id);
-    connection_write_refusal_as(fd, refusal, sent, request_id);
+    uint64_t random = 0; /* without randomness the answer still says what is wrong */
+    if (crypto_random(&random, sizeof random) != PP_OK)
+        random = 0;
+    (void)snprintf(id, SERVER_REQUEST_ID, "pp-%016" PRIx64, random);
 }
 
-void connection_write_refusal_as(int fd, enum refusal refusal, enum sent sent, const char *request_id)
+void connection_turn_away(int fd, struct server_end *end, enum refusal refusal)
+{
+    end->refused = refusal;
+    connection_new_request_id(end->request_id);
+    connection_write_refusal(fd, refusal, SENT_NO, end->request_id);
+}
+
+void connection_write_refusal(int fd, enum refusal refusal, enum sent sent, const char *request_id)
 {
     const struct reply_rule *rule = reply_rule(refusal);
     struct buf body, all;
@@ -133,8 +138,7 @@ static void connection_late(struct timer *t)
             connection_end_reading(c);
             break;
         }
-        c->refused = REFUSAL_TIMEOUT;
-        connection_write_refusal(c->watch.fd, REFUSAL_TIMEOUT, SENT_NO);
+        connection_turn_away(c->watch.fd, &c->end, REFUSAL_TIMEOUT);
         connection_end_after_refusal(c); /* libmicrohttpd sees the end and closes */
         break;
     case PHASE_BODY:
@@ -205,7 +209,7 @@ void server_refuse(struct server_request *r, enum refusal refusal, enum sent sen
 {
     struct server_connection *c = r->connection;
     r->answered = true;
-    connection_write_refusal_as(c->watch.fd, refusal, sent, request_id);
+    connection_write_refusal(c->watch.fd, refusal, sent, request_id);
     (void)shutdown(c->watch.fd, SHUT_WR);
     connection_expect(c, PHASE_LINGER, SERVER_LINGER);
 }

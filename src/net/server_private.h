@@ -43,7 +43,7 @@ struct server_connection {
     bool edge_triggered;     /* the watch, while something lies there that is not taken yet; else level-triggered */
     uint64_t readable_round; /* in which bytes arrived last */
     uint64_t told_turn;      /* in which the watch was ready last */
-    enum refusal refused;
+    struct server_end end;
     struct server *server;
     struct MHD_Connection *mhd;
     struct server_request *request;
@@ -144,8 +144,11 @@ void server_unlink(struct server *s, struct server_connection *c);
 void connection_expect(struct server_connection *c, enum phase phase, msec within);
 /* An answer of our own written past libmicrohttpd, at points where that has nothing of its own to write. Best effort:
  * the connection ends anyway. */
-void connection_write_refusal(int fd, enum refusal refusal, enum sent sent);
-void connection_write_refusal_as(int fd, enum refusal refusal, enum sent sent, const char *request_id);
+void connection_write_refusal(int fd, enum refusal refusal, enum sent sent, const char *request_id);
+/* A new one, always; without randomness it is all zeros. */
+void connection_new_request_id(char id[SERVER_REQUEST_ID]);
+/* The same for a client that has no request; handlers.closed is told of it. */
+void connection_turn_away(int fd, struct server_end *end, enum refusal refusal);
 /* Ends a connection after that, so that a client which has sent its request already gets to read it. */
 void connection_end_after_refusal(struct server_connection *c);
 /* Once closed, it leaves nothing in the kernel for a client that takes nothing: the client sees a reset. */

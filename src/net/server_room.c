@@ -118,20 +118,23 @@ static void let_go(struct server_connection *c)
     park_leave(c);
     s->ready = true;
     if (r != NULL && r->exchange != NULL) {
+        char request_id[SERVER_REQUEST_ID];
         r->answered = true;
-        enum sent sent = s->handlers.evicted(r->exchange);
-        if (!answered)
-            connection_write_refusal(c->watch.fd, REFUSAL_OVERLOADED, sent);
-        if (answered)
+        connection_new_request_id(request_id);
+        enum sent sent = s->handlers.evicted(r->exchange, answered ? NULL : request_id);
+        if (answered) {
             connection_reset(c);
-        else
+        } else {
+            connection_write_refusal(c->watch.fd, REFUSAL_OVERLOADED, sent, request_id);
             connection_end_after_refusal(c);
+        }
         server_cut(r);
         return;
     }
     if (!answered)
-        connection_write_refusal(c->watch.fd, REFUSAL_OVERLOADED, SENT_NO);
-    c->refused = REFUSAL_OVERLOADED;
+        connection_turn_away(c->watch.fd, &c->end, REFUSAL_OVERLOADED);
+    c->end.refused = REFUSAL_OVERLOADED;
+    c->end.evicted = true;
     connection_end_after_refusal(c); /* libmicrohttpd sees the end and closes */
 }
 

@@ -55,3 +55,19 @@ void access_log_write(struct exchange *ex, int64_t now)
     log_field_str(&f, "end", str_of(exchange_reason_name(ex->reason)));
     log_fields_end(&f);
 }
+
+void access_log_turned_away(const struct client *client, const struct server_end *end)
+{
+    struct log_fields f;
+    const struct reply_rule *rule = reply_rule(end->refused);
+    bool answered = end->request_id[0] != '\0';
+    access_log_begin(&f, client->environment->worker, client->environment->name);
+    log_field_int(&f, "status", answered ? rule->status : 0);
+    access_log_peer(&f, client->peer.known, client->peer.uid, client->peer.pid);
+    if (answered)
+        log_field_str(&f, "request_id", str_of(end->request_id));
+    log_field_str(&f, "sent", str_of(sent_name(SENT_NO)));
+    log_field_str(&f, "reason", str_of(rule->reason));
+    log_field_str(&f, "end", str_of(exchange_reason_name(end->evicted ? EXCHANGE_EVICTED : EXCHANGE_REFUSED)));
+    log_fields_end(&f);
+}

@@ -5,6 +5,7 @@
 #include "proxy/access_log.h"
 #include "proxy/tunnel.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define EXCHANGE_STREAM_UP  (64u * 1024) /* a body still coming is sent on once this much of it is here */
@@ -284,9 +285,11 @@ static void gone(void *exchange)
     attempt_drop(ex, false);
 }
 
-static enum sent evicted(void *exchange)
+static enum sent evicted(void *exchange, const char *request_id)
 {
     struct exchange *ex = exchange;
+    if (request_id != NULL)
+        (void)snprintf(ex->request_id, sizeof ex->request_id, "%s", request_id);
     if (ex->reason == EXCHANGE_OK || ex->reason == EXCHANGE_REFUSED)
         ex->reason = EXCHANGE_EVICTED;
     if (ex->status == 0)
@@ -335,14 +338,17 @@ static void finished(void *exchange, bool delivered)
     exchange_end(ex, reason);
 }
 
-static void closed(void *context, enum refusal refused)
+static void closed(void *context, const struct server_end *end)
 {
     struct client *c = context;
     struct worker *w = c->environment->worker;
     metrics_gauge(w->metrics, c->environment->metrics_index, METRICS_CONNECTIONS, -1);
     acceptor_count(w->acceptor, -1);
-    if (refused != REFUSAL_NONE)
-        metrics_count(w->metrics, c->environment->metrics_index, METRICS_LOCAL_REJECTIONS, refused, 1);
+    if (end->refused != REFUSAL_NONE) {
+        metrics_count(w->metrics, c->environment->metrics_index, METRICS_LOCAL_REJECTIONS, end->refused, 1);
+        if (w->log_access)
+            access_log_turned_away(c, end);
+    }
     environment_unref(&c->environment);
     free(c);
 }

@@ -235,6 +235,28 @@ def test_the_log_names_the_path_of_a_refused_request_without_its_query(daemon, u
     assert "private" not in line or "?" not in target and "#" not in target
 
 
+@pytest.mark.parametrize("head,status,reason", [
+    (b"GET /widget/a\r\n\r\n", 400, "framing"),
+    (b"GET /widget/a HTTP/2.0\r\nHost: localhost\r\n\r\n", 505, "version"),
+    (b"GET /widget/a HTTP/1.1\r\nHost:", 408, "timeout"),
+    (b"nonsense\r\n\r\n", None, "framing"),
+])
+def test_the_log_tells_of_a_client_without_a_readable_request(daemon, upstream, head, status, reason):
+    running = daemon(upstream, header_timeout="300ms")
+    with running.client() as client:
+        client.send(head)
+        if status is None:
+            assert client.at_end()
+        else:
+            answer = client.response()
+            refused(answer, status)
+        line = json.loads(running.wait_log('"component":"access"'))
+    assert line["environment"] == "production" and line["status"] == (status or 0)
+    assert line.get("request_id") == (answer.field("X-Request-Id") if status else None)
+    assert (line["sent"], line["reason"], line["end"]) == ("no", reason, "refused")
+    assert "path" not in line and "method" not in line
+
+
 # --- order ---
 ORDER = [
     # Each step's fault with all later ones in the same request: the first one decides.

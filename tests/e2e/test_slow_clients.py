@@ -1,4 +1,5 @@
 """Clients that hold places and do nothing with them: who goes when places run out, and who never does."""
+import json
 import resource
 import select
 import subprocess
@@ -103,6 +104,7 @@ def test_who_goes_hears_why(daemon, upstream):
     response = clients[0].response()
     assert response.status == 503 and response.json["code"] == "proxy_overloaded" and response.json["sent"] == "no"
     assert clients[0].at_end()
+    running.wait_log('"end":"evicted"', '"reason":"overloaded"', response.field("X-Request-Id"))
     assert metric(running, "proofproxy_local_rejections_total", reason="overloaded") >= 1
 
 
@@ -125,11 +127,12 @@ def test_slow_clients_cannot_hold_max_inflight(daemon, upstream, behave):
     for _ in range(4):
         passed(running.get("/widget/a", method="POST", body=b"{}"))
     assert gone(clients) == clients[:1], "one place is enough for one call at a time"
+    line = json.loads(running.wait_log('"end":"evicted"', after=before))
     if behave is not slow_reader:
         first = clients[0].response()
         answer = clients[0].response() if first.status == 100 else first
         refused(answer, 503, "proxy_overloaded", sent="maybe" if behave is slow_upload else "no")
-    running.wait_log('"end":"evicted"', after=before)
+        assert (line["request_id"], line["sent"]) == (answer.field("X-Request-Id"), answer.json["sent"])
     until(lambda: metric(running, "proofproxy_inflight") == 7, "the others are still under way")
     for client in clients:
         client.close()
