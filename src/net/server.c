@@ -218,7 +218,7 @@ static void on_log(void *cls, const char *format, va_list args)
     struct server_connection *c = server_at_fault(s);
     if (c == NULL)
         return;
-    if (c->phase == PHASE_BODY && !c->request->answered) {
+    if (connection_body_awaited(c)) {
         s->handlers.malformed(c->request->exchange);
         return;
     }

@@ -47,9 +47,10 @@ struct server_handlers {
     void (*body)(void *exchange, struct str bytes);
     /* The request is complete: answer by server_reply, now or later. */
     void (*complete)(void *exchange);
-    /* The body did not end within its time: answer by server_refuse. */
+    /* The body did not end within its time: answer by server_refuse, also in place of an answer given while it was
+     * handed on (server_uploading), which waits for the body's end and cannot go out any more. */
     void (*late)(void *exchange);
-    /* The body's framing is malformed: answer by server_refuse. */
+    /* The body's framing is malformed: the same. */
     void (*malformed)(void *exchange);
     /* The client went away while its answer was awaited or streamed. `finished` follows by itself. */
     void (*gone)(void *exchange);

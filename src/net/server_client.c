@@ -120,6 +120,11 @@ void connection_reset(struct server_connection *c)
     (void)setsockopt(c->watch.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 }
 
+bool connection_body_awaited(const struct server_connection *c)
+{
+    return c->phase == PHASE_BODY && (!c->request->answered || c->uploading);
+}
+
 static void connection_late(struct timer *t)
 {
     struct server_connection *c = (struct server_connection *)((char *)t - offsetof(struct server_connection, timer));
@@ -142,10 +147,10 @@ static void connection_late(struct timer *t)
         connection_end_after_refusal(c); /* libmicrohttpd sees the end and closes */
         break;
     case PHASE_BODY:
-        if (c->request->answered) /* it is not to be answered twice */
-            server_cut(c->request);
-        else
+        if (connection_body_awaited(c))
             s->handlers.late(c->request->exchange);
+        else /* it is not to be answered twice */
+            server_cut(c->request);
         break;
     case PHASE_IDLE:
     case PHASE_LINGER:

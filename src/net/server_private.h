@@ -142,6 +142,9 @@ void server_link(struct server *s, struct server_connection *c);
 void server_unlink(struct server *s, struct server_connection *c);
 /* Enters a phase that must be over `within` ms (0 or less: no deadline). */
 void connection_expect(struct server_connection *c, enum phase phase, msec within);
+/* True while the rest of a body is awaited before anything was said to its client: not answered yet, or by an answer
+ * that came while the body was handed on and has to wait for its end. */
+bool connection_body_awaited(const struct server_connection *c);
 /* An answer of our own written past libmicrohttpd, at points where that has nothing of its own to write. Best effort:
  * the connection ends anyway. */
 void connection_write_refusal(int fd, enum refusal refusal, enum sent sent, const char *request_id);

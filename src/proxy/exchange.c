@@ -267,14 +267,24 @@ static void complete(void *exchange)
         attempt_request_complete(ex);
 }
 
+/* The body's end will never come. A refusal that has been waiting for it is the better one to give; an answer of
+ * upstream's that has been waiting cannot be given any more, but that there was one, `sent` tells. */
+static void refuse_in_body(struct exchange *ex, enum refusal refusal)
+{
+    if (ex->refusal != REFUSAL_NONE)
+        server_refuse(ex->request, ex->refusal, exchange_sent(ex), ex->request_id);
+    else
+        answer_refuse(ex, refusal, "");
+}
+
 static void late(void *exchange)
 {
-    answer_refuse(exchange, REFUSAL_TIMEOUT, "");
+    refuse_in_body(exchange, REFUSAL_TIMEOUT);
 }
 
 static void malformed(void *exchange)
 {
-    answer_refuse(exchange, REFUSAL_FRAMING, "");
+    refuse_in_body(exchange, REFUSAL_FRAMING);
 }
 
 static void gone(void *exchange)

@@ -115,6 +115,39 @@ def test_a_refusal_in_the_midst_of_a_streamed_body_tells_what_was_sent(daemon, r
     running.wait_log(f'"status":{status}', '"sent":"maybe"', response.field("X-Request-Id"))
 
 
+@pytest.mark.parametrize("rest,status", [(b"no chunk\r\n", 400), (b"", 408), (b"f" * 16 + b"1\r\n", 400)])
+def test_a_body_without_end_does_not_hide_that_it_was_answered(daemon, raw_upstream, rest, status):
+    """Upstream's answer waits for the body's end. That it never comes must not pass for a request never sent."""
+    upstream = raw_upstream(read_bodies=False)
+    running = daemon(upstream, body_timeout="2s")
+    with running.client() as client:
+        client.send(request("/widget/a", "POST", ["Transfer-Encoding: chunked"]))
+        client.send(b"%x\r\n%s\r\n" % (200_000, b"x" * 200_000))
+        asked = upstream.request()
+        asked.answer(OK)
+        asked.connection.wait_end()  # the daemon has it, and has let go
+        client.send(rest)
+        response = client.response()
+        refused(response, status, sent="yes")
+    running.wait_log(f'"status":{status}', '"sent":"yes"', response.field("X-Request-Id"))
+
+
+@pytest.mark.parametrize("rest", [b"no chunk\r\n", b""])
+def test_a_refusal_is_given_though_the_body_it_waits_for_has_no_end(daemon, raw_upstream, rest):
+    upstream = raw_upstream(read_bodies=False)
+    running = daemon(upstream, body_timeout="2s")
+    with running.client() as client:
+        client.send(request("/widget/a", "POST", ["Transfer-Encoding: chunked"]))
+        client.send(b"%x\r\n%s\r\n" % (200_000, b"x" * 200_000))
+        asked = upstream.request()
+        asked.answer(b"HTTP/1.1 nonsense\r\n\r\n")
+        asked.connection.wait_end()
+        client.send(rest)
+        response = client.response()
+        refused(response, 502, "proxy_protocol_error", sent="yes")
+    running.wait_log('"status":502', '"sent":"yes"', response.field("X-Request-Id"))
+
+
 def test_an_echo_of_both_framings(daemon, fake):
     running = daemon(fake)
     body = os.urandom(500000)
