@@ -50,7 +50,6 @@ DEPS := \
 	python3-pytest-xdist \
 	python3-websockets \
 	shellcheck \
-	strace \
 	slowhttptest \
 	strace \
 	systemd \
@@ -427,7 +426,8 @@ INSTALLED_DATA = \
 	contrib/completion/proofproxy.bash:$(bashcompletiondir)/proofproxy \
 	contrib/completion/_proofproxy:$(zshcompletiondir)/_proofproxy \
 	systemd/credentials.conf.example:$(docdir)/examples/credentials.conf \
-	$(foreach text,$(wildcard README.md SECURITY.md),$(text):$(docdir)/$(text)) \
+	$(foreach text,$(wildcard README.md SECURITY.md NEWS.md),$(text):$(docdir)/$(text)) \
+	$(foreach text,$(wildcard contrib/FLEETS.md),$(text):$(docdir)/examples/$(notdir $(text))) \
 	$(foreach file,$(EXAMPLES),$(file):$(docdir)/examples/$(file:contrib/%=%)) \
 	$(foreach page,$(MAN),$(BUILD)/$(page):$(mandir)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 
