@@ -4,8 +4,10 @@
 #include "base/crypto.h"
 #include "daemon/notify.h"
 #include "daemon/posture.h"
+#include "token/file.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -312,6 +314,31 @@ static enum pp_result compare(const struct daemon *d, const struct config *confi
     return rc;
 }
 
+/* A token file that an environment is newly told to use must be good: its tokens would be gone at the next start. One
+ * that was in use already and is bad now is no fault of the config: its tokens stay, and status says so. */
+static enum pp_result check_new_sources(struct daemon *d, const struct config *config, struct config_problems *problems)
+{
+    enum pp_result rc = PP_OK;
+    for (size_t i = 0; i < config->environment_count; i++) {
+        const struct environment_config *e = &config->environments[i];
+        const struct daemon_environment *had = daemon_find(d, e->name);
+        struct token_set set = {0};
+        struct problem problem;
+        char key[128];
+        if (had == NULL || e->token_source == TOKEN_SOURCE_INLINE ||
+            (had->config->token_source != TOKEN_SOURCE_INLINE && strcmp(had->config->token_path, e->token_path) == 0))
+            continue;
+        enum pp_result read = token_file_read(e->token_path, &set, NULL, &problem);
+        token_set_clear(&set);
+        if (read == PP_OK)
+            continue;
+        (void)snprintf(key, sizeof key, "environments.%s.token_file", e->name);
+        config_problems_add(problems, config->path, e->token_line, key, "%s", problem.text);
+        rc = read;
+    }
+    return rc;
+}
+
 bool daemon_reload(struct daemon *d)
 {
     struct config *config = NULL;
@@ -326,6 +353,8 @@ bool daemon_reload(struct daemon *d)
     buf_init(&restart, RELOAD_TEXT_MAX);
     enum pp_result rc = config_load(d->config_path, &config, &problems);
     buf_clear(&d->reload.changed);
+    if (rc == PP_OK)
+        rc = check_new_sources(d, config, &problems);
     if (rc == PP_OK)
         rc = compare(d, config, &d->reload.changed, &restart);
     if (rc == PP_OK)

@@ -258,6 +258,8 @@ def test_commands_find_the_daemon_though_the_config_is_broken(running):
     assert done.returncode == 78 and str(running.config_file) in done.stderr, done
     assert command(running, "status").returncode == 3
     running.write_config("nothing of use")
+    done = command(running, "reload")  # where to ask is not to be found any more, but why is
+    assert done.returncode == 78 and f"{running.config_file}:1: " in done.stderr, done
     done = command(running, "status", "--admin", f"unix:{socket_of(running)}")
     assert done.returncode == 3 and "FAILED" in done.stdout, done
 

@@ -4,6 +4,8 @@ import subprocess
 
 import pytest
 
+from harness.upstream import OK
+
 
 @pytest.fixture
 def running(daemon, raw_upstream):
@@ -90,3 +92,32 @@ def test_secrets_in_the_config_stay_out_of_what_a_reload_says(running, vault):
     status, text = command(running, "reload")
     assert status == 0 and 'client_token: "" -> "fingerprint:' in text and '-> "http://***@127.0.0.1:1"' in text
     assert new not in text and old not in text
+
+
+@pytest.mark.parametrize("content", [None, "", "Bearer {token}\n"], ids=["missing", "empty", "malformed"])
+def test_a_changed_path_must_lead_to_a_good_token_file(daemon, raw_upstream, vault, content):
+    running = daemon(raw_upstream(tls=False, automatic=OK))
+    path = running.directory / "moved.token"
+    if content is not None:
+        path.write_text(content.format(token=vault.token()))
+        path.chmod(0o600)
+    running.environments["production"].update(token_file=str(path), max_body="3")
+    running.write_config()
+    status, text = command(running, "reload")
+    assert status == 78 and f"environments.production.token_file: {path}" in text
+    assert not configuration(running)["ok"]
+    assert running.get("/widget/session", "POST", (), b"1234").status == 200, "it was taken over all the same"
+    path.write_text(vault.token() + "\n")
+    path.chmod(0o600)
+    status, text = command(running, "reload")
+    assert status == 0 and configuration(running)["ok"] and "token_file" in text
+    assert running.get("/widget/session", "POST", (), b"1234").status == 413
+
+
+def test_a_bad_file_at_the_path_in_use_does_not_keep_a_good_config_out(running):
+    for path in running.directory.glob("*.token"):
+        path.unlink()
+    running.environments["production"]["max_body"] = "3"
+    running.write_config()
+    assert command(running, "reload")[0] == 0
+    assert running.get("/widget/session", "POST", (), b"1234").status == 413
