@@ -214,6 +214,8 @@ static int start(struct daemon *d, struct config *config)
     d->config = config_ref(config);
     d->started_with = config_ref(config);
     d->started = clock_wall();
+    d->reload.ok = true; /* the start is a load as well; where it fails, nobody is left to ask */
+    d->reload.when = d->reload.success_when = d->started;
     d->loop = loop_new();
     if (d->loop == NULL || watch_signals(d) != PP_OK || make_metrics(d) != PP_OK) {
         log_error("main", NULL, "cannot start: out of memory or file descriptors");
@@ -236,8 +238,6 @@ static int start(struct daemon *d, struct config *config)
             log_error("main", NULL, "cannot start a thread: %m");
             goto out;
         }
-    d->reload.ok = true;
-    d->reload.when = d->reload.success_when = d->started;
     posture_text(config, secret_memory_locked(), &d->posture);
     daemon_bound_memory(d);
     log_info("main", NULL, "started: %.*s", (int)buf_len(&d->posture), buf_str(&d->posture).p);

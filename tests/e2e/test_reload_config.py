@@ -121,3 +121,8 @@ def test_a_bad_file_at_the_path_in_use_does_not_keep_a_good_config_out(running):
     running.write_config()
     assert command(running, "reload")[0] == 0
     assert running.get("/widget/session", "POST", (), b"1234").status == 413
+
+
+def test_a_start_never_tells_of_a_failed_reload(running):
+    told = [line for line in running.notices.lines if line.startswith("STATUS=")]
+    assert told and not [line for line in told if "FAILED" in line], told
