@@ -45,8 +45,10 @@ static void mask_leaks(struct exchange *ex, struct str body)
     bool masked = false;
     for (size_t i = 0; i < count; i++) {
         bool somewhere = token_find(held[i], lines) != SIZE_MAX;
-        for (size_t h = 0; somewhere && h < ex->response.headers.count; h++)
+        for (size_t h = 0; somewhere && h < ex->response.headers.count; h++) {
+            masked |= mask_token(held[i], ex->response.headers.items[h].name); /* `*` may stand in a name */
             masked |= mask_token(held[i], ex->response.headers.items[h].value);
+        }
         masked |= mask_token(held[i], body);
     }
     if (masked)

@@ -442,6 +442,14 @@ def test_a_token_in_an_answer_is_masked(daemon, raw_upstream, token):
     assert response.field("X-Echo") is not None
 
 
+def test_a_token_that_names_a_header_line_is_masked(daemon, raw_upstream, token):
+    upstream = raw_upstream(tls=False, automatic=b"HTTP/1.1 200 OK\r\n" + token.encode() + b": kept\r\nX-" +
+                            token.encode() + b":\r\nContent-Length: 0\r\n\r\n")
+    response = passed(daemon(upstream).get("/widget/a"))
+    assert token not in response.raw_head
+    assert response.field("*" * len(token)) == "kept"
+
+
 @pytest.mark.parametrize("framing", ["chunked", "until-close"])
 @pytest.mark.parametrize("cuts", [[], [1], [20], [5, 6, 30]], ids=lambda cuts: "-".join(map(str, cuts)) or "whole")
 def test_a_token_in_a_small_answer_that_comes_in_pieces_is_masked(daemon, raw_upstream, token, framing, cuts):
