@@ -135,6 +135,18 @@ static int take_option(const struct cli_context *context, int argc, char **argv,
     return cli_usage_fault(context);
 }
 
+/* What stands behind --admin, if it was given, looks like an address. It is not repeated, it may be anything. */
+static bool admin_is_address(const struct cli_option *options)
+{
+    for (const struct cli_option *o = options; o->name != NULL; o++) {
+        const char *given = strcmp(o->name, "--admin") == 0 && o->value != NULL ? *o->value : NULL;
+        const char *colon = given == NULL ? NULL : strrchr(given, ':');
+        if (given != NULL && (colon == NULL || colon == given || colon[1] == '\0'))
+            return false;
+    }
+    return true;
+}
+
 int cli_arguments(const struct cli_context *context, int argc, char **argv, const struct cli_option *options, int least,
                   int most, int *count)
 {
@@ -155,6 +167,10 @@ int cli_arguments(const struct cli_context *context, int argc, char **argv, cons
     if (left < least || left > most) {
         /* The surplus argument is not repeated: somebody may have typed a token there. */
         cli_error(context, "%s", left < least ? "an argument is missing" : "too many arguments");
+        return cli_usage_fault(context);
+    }
+    if (!admin_is_address(options)) {
+        cli_error(context, "--admin: expected unix:PATH or HOST:PORT");
         return cli_usage_fault(context);
     }
     *count = left;

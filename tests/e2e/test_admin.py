@@ -265,7 +265,9 @@ def test_commands_find_the_daemon_though_the_config_is_broken(running):
 
 
 @pytest.mark.parametrize("arguments", [["status", "--jason"], ["status", "production"], ["wait", "--max", "soon"],
-                                       ["wait", "--max"], ["reload", "now"], ["doctor", "a", "b"]])
+                                       ["wait", "--max"], ["reload", "now"],
+                                       ["status", "--admin", "garbage"],
+                                       ["reload", "--admin", "unix:"], ["doctor", "a", "b"]])
 def test_usage(running, arguments):
     done = command(running, *arguments)
     assert done.returncode == 2 and done.stderr.startswith("proofproxy ")
