@@ -183,10 +183,18 @@ def test_braces_and_quotes_are_balanced(path):
     assert text.count("{") == text.count("}") and text.count('"') % 2 == 0
 
 
+def test_vault_agent_renders_without_a_previous_token():
+    """With error_on_missing_key a field that is not there is an error, even behind "with", unless index asks for it."""
+    assert "error_on_missing_key = true" in (CONTRIB / "vault-agent/agent.hcl").read_text()
+    template = (CONTRIB / "vault-agent/production.token.ctmpl").read_text()
+    assert set(re.findall(r"\.Data\.data\.(\w+)", template)) == {"current"} and "index .Data.data" in template
+
+
 def test_what_vault_agent_writes_is_a_token_file(daemon, fake, tmp_path, token):
     template = (CONTRIB / "vault-agent/production.token.ctmpl").read_text()
     text = template.replace("{{ .Data.metadata.version }}", "7").replace("{{ .Data.data.current }}", token)
-    text = text.replace("{{ with .Data.data.previous }}{{ . }}\n{{ end }}", "previous_0123456789\n")
+    text = text.replace('{{ with index .Data.data "previous" }}{{ . }}\n{{ end }}', "previous_0123456789\n")
+    assert "previous_0123456789" in text
     written = tmp_path / "written"
     written.write_text("\n".join(line for line in text.splitlines() if not line.startswith("{{")) + "\n")
     written.chmod(0o640)
