@@ -126,13 +126,14 @@ def test_a_claim_without_its_test_is_found(tmp_path, row, said):
 
 @pytest.mark.parametrize("seconds, jobs, status, said", [
     ("1", "2", 0, "1 passed, 0 failed"), ("0", "2", 2, "FUZZ_SECONDS"), ("abc", "2", 2, "FUZZ_SECONDS"),
-    ("-1", "2", 2, "FUZZ_SECONDS"), ("", "2", 2, "FUZZ_SECONDS"), ("1", "0", 2, "FUZZ_JOBS"), ("1", "x", 2, "FUZZ_JOBS"),
+    ("-1", "2", 2, "FUZZ_SECONDS"), ("", "2", 2, "FUZZ_SECONDS"), ("1", "0", 2, "FUZZ_JOBS"),
+    ("1", "x", 2, "FUZZ_JOBS"),
 ])
 def test_fuzzers_that_would_not_run_or_not_end_do_not_pass(tmp_path, seconds, jobs, status, said):
     target = tmp_path / "tests/fuzz/fuzz_one"
     target.parent.mkdir(parents=True)
     target.write_text("#!/bin/sh\necho stat::number_of_executed_units: 1\n")
     target.chmod(0o755)
-    done = subprocess.run([SCRIPTS / "run-fuzzers", tmp_path, seconds, "one"], capture_output=True, text=True, check=False,
-                          env={"PATH": "/usr/bin:/bin", "FUZZ_JOBS": jobs})
+    done = subprocess.run([SCRIPTS / "run-fuzzers", tmp_path, seconds, "one"], capture_output=True, text=True,
+                          check=False, env={"PATH": "/usr/bin:/bin", "FUZZ_JOBS": jobs})
     assert done.returncode == status and said in done.stdout + done.stderr
