@@ -1,4 +1,4 @@
-/* Ordered start, the command, reverse stop. */
+/* The process: hardened, with memory for its secrets, around its command. */
 #include "base/crypto.h"
 #include "cli/cli.h"
 #include "daemon/hardening.h"

@@ -122,7 +122,7 @@ const struct option options[] = {
      RANGE(10, 5 * MINUTE), RELOAD, "name, connection and TLS handshake; beyond: 504", NULL},
     {"request_timeout", SCOPE_ENVIRONMENT, &option_duration, OF_ENVIRONMENT(request_timeout), "\"30s\"", RANGE(10,
      HOUR),
-     RELOAD, "a whole exchange with Proof up to the head of the answer; beyond: 504", NULL},
+     RELOAD, "an exchange with Proof up to its answer, or the head of a large one; beyond: 504", NULL},
     {"header_timeout", SCOPE_ENVIRONMENT, &option_duration, OF_ENVIRONMENT(header_timeout), "\"10s\"", RANGE(10, HOUR),
      RELOAD, "a client's request head, from its first byte; beyond: 408", NULL},
     {"body_timeout", SCOPE_ENVIRONMENT, &option_duration, OF_ENVIRONMENT(body_timeout), "\"30s\"", RANGE(10, HOUR),

@@ -74,8 +74,8 @@ enum header_id {
 };
 
 /* Which of them a name is, compared case-insensitively and after mapping `_` to `-`. *exact is false when only that
- * mapping made it one: a look-alike, which must not be believed but must not travel either. Cheap: most names cost one
- * or two comparisons of a byte. */
+ * mapping made it one: a look-alike, which must not be believed. Cheap: most names cost one or two comparisons of a
+ * byte. */
 enum header_id header_identify(struct str name, bool *exact);
 
 /* True when two names are one after ignoring case and mapping `_` to `-`. */
