@@ -101,13 +101,18 @@ def test_a_body_of_max_body_passes_and_one_byte_more_is_refused(daemon, fake):
     running.wait_log('"status":413', '"sent":"maybe"', response.field("X-Request-Id"))
 
 
+def begin_a_stream(client):
+    """A chunked body, so much of it that its beginning is sent on at once; the rest is the caller's."""
+    client.send(request("/widget/a", "POST", ["Transfer-Encoding: chunked"]))
+    client.send(b"%x\r\n%s\r\n" % (200_000, b"x" * 200_000))
+
+
 @pytest.mark.parametrize("rest,status", [(b"no chunk\r\n", 400), (b"", 408)])
 def test_a_refusal_in_the_midst_of_a_streamed_body_tells_what_was_sent(daemon, raw_upstream, rest, status):
     upstream = raw_upstream(read_bodies=False)
     running = daemon(upstream, body_timeout="1s")
     with running.client() as client:
-        client.send(request("/widget/a", "POST", ["Transfer-Encoding: chunked"]))
-        client.send(b"%x\r\n%s\r\n" % (200_000, b"x" * 200_000))
+        begin_a_stream(client)
         upstream.request()  # its beginning has left this host
         client.send(rest)
         response = client.response()
@@ -121,8 +126,7 @@ def test_a_body_without_end_does_not_hide_that_it_was_answered(daemon, raw_upstr
     upstream = raw_upstream(read_bodies=False)
     running = daemon(upstream, body_timeout="2s")
     with running.client() as client:
-        client.send(request("/widget/a", "POST", ["Transfer-Encoding: chunked"]))
-        client.send(b"%x\r\n%s\r\n" % (200_000, b"x" * 200_000))
+        begin_a_stream(client)
         asked = upstream.request()
         asked.answer(OK)
         asked.connection.wait_end()  # the daemon has it, and has let go
@@ -137,8 +141,7 @@ def test_a_refusal_is_given_though_the_body_it_waits_for_has_no_end(daemon, raw_
     upstream = raw_upstream(read_bodies=False)
     running = daemon(upstream, body_timeout="2s")
     with running.client() as client:
-        client.send(request("/widget/a", "POST", ["Transfer-Encoding: chunked"]))
-        client.send(b"%x\r\n%s\r\n" % (200_000, b"x" * 200_000))
+        begin_a_stream(client)
         asked = upstream.request()
         asked.answer(b"HTTP/1.1 nonsense\r\n\r\n")
         asked.connection.wait_end()
