@@ -51,7 +51,9 @@ class Caller(threading.Thread):
 
     def stale(self):
         """A server may close an idle connection whenever it likes: every good client looks before it uses one."""
-        return bool(select.select([self.sock], [], [], 0)[0])
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return bool(poll.poll(0))
 
     def call(self):
         start = time.monotonic()

@@ -30,6 +30,14 @@ def pytest_configure(config):
             raise pytest.UsageError(f"{program} is missing: run make first")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def descriptors():
+    """The tests close what they open: those that come late must find as many descriptors as the first."""
+    yield
+    left = len(os.listdir("/proc/self/fd"))
+    assert left < 200, f"{left} descriptors are open after the last test"
+
+
 @pytest.fixture(scope="session")
 def certs(tmp_path_factory):
     directory = tmp_path_factory.mktemp("certs")

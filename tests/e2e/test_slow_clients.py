@@ -72,15 +72,23 @@ def crowd(running, behave, count):
     return clients
 
 
-def gone(clients):
-    """Those who were sent away."""
+def polled(clients, events):
     found = []
     for client in clients:
         poll = select.poll()
-        poll.register(client.sock, select.POLLRDHUP)  # and always POLLERR, POLLHUP
+        poll.register(client.sock, events)
         if poll.poll(0):
             found.append(client)
     return found
+
+
+def gone(clients):
+    """Those who were sent away."""
+    return polled(clients, select.POLLRDHUP)  # and always POLLERR, POLLHUP
+
+
+def readable(clients):
+    return polled(clients, select.POLLIN)
 
 
 @pytest.mark.parametrize("behave", [silent, slow_head, idle, slow_body, slow_upload, expecting, slow_reader])
@@ -180,10 +188,6 @@ def test_nobody_goes_for_others_who_waits_for_upstream(daemon, upstream):
         client.close()
     until(lambda: metric(running, "proofproxy_inflight") == 0, "nothing is under way")
     passed(running.get("/widget/a"))
-
-
-def readable(clients):
-    return [client for client in clients if select.select([client.sock], [], [], 0)[0]]
 
 
 def test_a_stuck_upstream_leaves_other_environments_alone(daemon, raw_upstream, vault):

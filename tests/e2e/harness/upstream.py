@@ -26,6 +26,7 @@ class Connection:
         self.go_on = threading.Event()
         # A descriptor must not be closed while another thread reads from it: its number may serve a new socket then.
         self.reading = threading.RLock()
+        self.closing = threading.RLock()
         self.wake_reader, self.waker = socket.socketpair()
 
     def receive(self, patience=None):
@@ -93,9 +94,14 @@ class Connection:
         """orderly: close_notify and FIN; truncate: FIN alone; reset: RST."""
         self.done.set()
         self.go_on.set()
-        self.waker.send(b"x")
-        with self.reading:
-            self._close(how)
+        with self.closing:
+            if self.waker.fileno() < 0:
+                return
+            self.waker.send(b"x")
+            with self.reading:
+                self._close(how)
+                self.wake_reader.close()
+            self.waker.close()
 
     def _close(self, how):
         try:
