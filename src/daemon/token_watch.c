@@ -15,7 +15,8 @@
 #define QUIET_COMPLETE  ((msec)20)  /* after a rename or a close: the change is complete, more may come */
 #define QUIET_WRITING   ((msec)300) /* after a write: its end is to be waited for */
 #define LONGEST_WAIT    ((msec)1000)
-#define TIMESTAMP_BLUR  100 /* ms: two changes this close may bear the same time */
+#define REST            ((msec)50) /* between two readings of what other files in the directory do */
+#define TIMESTAMP_BLUR  100        /* ms: two changes this close may bear the same time */
 #define EVENTS_COMPLETE (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_ATTRIB)
 #define EVENTS          (EVENTS_COMPLETE | IN_MODIFY | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
 
@@ -38,7 +39,7 @@ struct token_watch {
     int watched;
     dev_t watched_device; /* the directory behind `watched` */
     ino_t watched_inode;
-    struct timer look;
+    struct timer look, rest;
     msec burst; /* when the first event since the last look came, -1 = none came */
     bool again; /* the last change was so recent that another might hide behind the same times */
     struct signature seen;
@@ -137,6 +138,20 @@ static bool led_elsewhere(const struct token_watch *w)
     return w->burst < 0 && !same_signature(&now, &w->seen);
 }
 
+static void end_rest(struct timer *t)
+{
+    struct token_watch *w = (struct token_watch *)((char *)t - offsetof(struct token_watch, rest));
+    (void)loop_rewatch(w->loop, &w->inotify, EPOLLIN);
+}
+
+/* Who writes a file in the same directory ten thousand times a second must not wake us as often: the kernel keeps and
+ * merges events meanwhile. Without memory for the timer each is read at once, as always when the file is ours. */
+static void rest(struct token_watch *w)
+{
+    if (timer_set(w->loop, &w->rest, clock_now() + REST, end_rest) == PP_OK)
+        (void)loop_rewatch(w->loop, &w->inotify, 0);
+}
+
 static void on_events(struct watch *watch, uint32_t ready)
 {
     struct token_watch *w = (struct token_watch *)((char *)watch - offsetof(struct token_watch, inotify));
@@ -151,8 +166,10 @@ static void on_events(struct watch *watch, uint32_t ready)
             at += sizeof e + e.len;
         }
     }
-    if (!seen.ours && !(seen.others && led_elsewhere(w)))
+    if (!seen.ours && !(seen.others && led_elsewhere(w))) {
+        rest(w);
         return;
+    }
     msec now = clock_now();
     if (w->burst < 0)
         w->burst = now;
@@ -196,6 +213,7 @@ void token_watch_free(struct token_watch *w)
     if (w == NULL)
         return;
     timer_stop(w->loop, &w->look);
+    timer_stop(w->loop, &w->rest);
     if (w->fd >= 0) {
         loop_unwatch(w->loop, &w->inotify);
         (void)close(w->fd);

@@ -136,7 +136,8 @@ out:
     return rc;
 }
 
-void reply_proxy_status(enum refusal refusal, char out[static 96])
+void reply_proxy_status(enum refusal refusal, enum sent sent, char out[static 96])
 {
-    snprintf(out, 96, "proofproxy; error=%s", reply_rule(refusal)->proxy_status);
+    bool connecting = refusal == REFUSAL_UPSTREAM_TIMEOUT && sent == SENT_NO;
+    snprintf(out, 96, "proofproxy; error=%s", connecting ? "connection_timeout" : reply_rule(refusal)->proxy_status);
 }

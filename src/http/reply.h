@@ -69,7 +69,8 @@ const struct reply_rule *reply_rule(enum refusal refusal);
  * `out` failed. */
 enum pp_result reply_body(struct buf *out, enum refusal refusal, const char *detail, enum sent sent) PP_MUST_CHECK;
 
-/* Value of the Proxy-Status line (RFC 9209): "proofproxy; error=http_response_timeout". */
-void reply_proxy_status(enum refusal refusal, char out[static 96]);
+/* Value of the Proxy-Status line (RFC 9209): "proofproxy; error=http_response_timeout". A timeout before anything was
+ * sent is the connection's. */
+void reply_proxy_status(enum refusal refusal, enum sent sent, char out[static 96]);
 
 #endif

@@ -66,7 +66,7 @@ void connection_write_refusal(int fd, enum refusal refusal, enum sent sent, cons
     char proxy_status[96];
     buf_init(&body, 2048);
     buf_init(&all, 4096);
-    reply_proxy_status(refusal, proxy_status);
+    reply_proxy_status(refusal, sent, proxy_status);
     if (reply_body(&body, refusal, "", sent) == PP_OK) {
         buf_printf(&all,
                    "HTTP/1.1 %d Refused\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"

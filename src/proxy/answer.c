@@ -252,7 +252,7 @@ void answer_refuse(struct exchange *ex, enum refusal refusal, const char *detail
     }
     buf_init(&body, 4096);
     enum pp_result rc = reply_body(&body, refusal, detail, exchange_sent(ex));
-    reply_proxy_status(refusal, proxy_status);
+    reply_proxy_status(refusal, exchange_sent(ex), proxy_status);
     struct server_reply reply = {
         .status = rule->status,
         .body = buf_str(&body),

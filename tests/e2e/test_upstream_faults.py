@@ -103,7 +103,9 @@ def test_a_server_that_never_shakes_hands(daemon, raw_upstream):
     upstream = raw_upstream(on_connect=lambda sock: held.append(sock))
     start = time.monotonic()
     running = daemon(upstream, connect_timeout="700ms", retries={"attempts": 1})
-    refused(running.get("/widget/a"), 504, "proxy_timeout")
+    response = running.get("/widget/a")
+    refused(response, 504, "proxy_timeout")
+    assert response.field("Proxy-Status") == "proofproxy; error=connection_timeout"
     assert time.monotonic() - start < 8
     for sock in held:
         sock.close()

@@ -112,7 +112,7 @@ START_TEST(table_is_complete)
             known |= strcmp(registered[t], rule->proxy_status) == 0;
         ck_assert_msg(known, "%s", rule->proxy_status);
         char status[96], expected[96];
-        reply_proxy_status((enum refusal)i, status);
+        reply_proxy_status((enum refusal)i, SENT_MAYBE, status);
         snprintf(expected, sizeof expected, "proofproxy; error=%s", rule->proxy_status);
         ck_assert_str_eq(status, expected);
         for (int j = 1; j < i; j++) {
@@ -120,6 +120,9 @@ START_TEST(table_is_complete)
             ck_assert_str_ne(rule->code, reply_rule((enum refusal)j)->code);
         }
     }
+    char early[96];
+    reply_proxy_status(REFUSAL_UPSTREAM_TIMEOUT, SENT_NO, early);
+    ck_assert_str_eq(early, "proofproxy; error=connection_timeout");
     ck_assert_str_eq(line_of(REFUSAL_METHOD, "Allow"), "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     ck_assert_str_eq(line_of(REFUSAL_UPGRADE_VERSION, "Sec-WebSocket-Version"), "13");
     ck_assert_str_eq(line_of(REFUSAL_UPGRADE_VERSION, "Upgrade"), "websocket");

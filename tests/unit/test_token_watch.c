@@ -134,6 +134,31 @@ START_TEST(beside_a_busy_file)
 }
 END_TEST
 
+static msec patiently(void *unused)
+{
+    (void)unused;
+    return 20;
+}
+
+/* Nor may each of its lines wake the daemon. */
+START_TEST(beside_a_busy_file_it_rests)
+{
+    static const struct loop_hooks patient = {.before_wait = patiently};
+    start("dir/token");
+    int busy = open(in_base("dir/beside"), O_WRONLY | O_CREAT, 0600);
+    ck_assert_int_ge(busy, 0);
+    int turns = 0;
+    for (int64_t from = clock_usec(); clock_usec() - from < 400000; turns++) {
+        ck_assert_int_eq(write(busy, "line\n", 5), 5);
+        loop_turn(loop, &patient);
+    }
+    ck_assert_int_le(turns, 40); /* 20 in full and one for each rest; without rests as many as there is time for */
+    write_file("dir/token", "two\n");
+    ck_assert_int_lt(noticed(), 800);
+    ck_assert_int_eq(close(busy), 0);
+}
+END_TEST
+
 START_TEST(renamed_over)
 {
     start("dir/token");
@@ -241,6 +266,7 @@ int main(void)
     tcase_add_test(t, quiet);
     tcase_add_test(t, written_in_place);
     tcase_add_test(t, beside_a_busy_file);
+    tcase_add_test(t, beside_a_busy_file_it_rests);
     tcase_add_test(t, renamed_over);
     tcase_add_test(t, a_mode_is_changed);
     tcase_add_test(t, removed_and_back);
