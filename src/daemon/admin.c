@@ -304,6 +304,11 @@ enum pp_result admin_listen(struct admin *a, int fd)
     return local_server_listen(a->server, fd);
 }
 
+void admin_unlisten(struct admin *a, int fd)
+{
+    local_server_unlisten(a->server, fd);
+}
+
 msec admin_before_wait(struct admin *a)
 {
     return local_server_before_wait(a->server);

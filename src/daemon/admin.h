@@ -25,8 +25,9 @@ void admin_reload_done(struct admin_reload *waiter, bool ok, const char *text);
 
 /* NULL when out of memory or descriptors. `metrics` outlives it. */
 struct admin *admin_new(struct loop *loop, const struct admin_hooks *hooks, struct metrics *metrics) PP_MUST_CHECK;
-/* The listening socket stays the caller's and outlives the admin. */
+/* The listening socket stays the caller's, and stays open until admin_unlisten or the admin's end. */
 enum pp_result admin_listen(struct admin *a, int fd) PP_MUST_CHECK;
+void admin_unlisten(struct admin *a, int fd);
 /* Call it from loop_hooks.before_wait and wait no longer than it says (-1: for ever). */
 msec admin_before_wait(struct admin *a);
 /* Whoever still waits for a reload's verdict gets 503, and its waiter must not be used any more. NULL is fine. */

@@ -148,6 +148,16 @@ static void environment_discard(struct daemon_environment *e)
     free(e->name);
 }
 
+/* The admin interface lets go of what is about to be closed: the sockets of `set` that `other` does not have. */
+static void unlisten_admin(struct daemon *d, const struct listener_set *set, const struct listener_set *other)
+{
+    for (size_t l = 0; l < listener_set_count(set); l++) {
+        const struct listener *listener = listener_set_at(set, l, NULL);
+        if (!listener_set_has(other, listener))
+            admin_unlisten(d->admin, listener->fd);
+    }
+}
+
 static void generation_discard(struct daemon *d, struct generation *g)
 {
     for (size_t i = 0; i < g->count; i++) {
@@ -156,6 +166,7 @@ static void generation_discard(struct daemon *d, struct generation *g)
         else
             upstream_tls_unref(&g->environments[i].tls);
     }
+    unlisten_admin(d, g->listeners, d->listeners);
     listener_set_close(&g->listeners, d->listeners);
     if (g->setup != NULL)
         worker_setup_unref(&g->setup);
@@ -225,12 +236,14 @@ static enum pp_result start_tokens(struct daemon *d, struct generation *g, struc
     return PP_OK;
 }
 
+/* A socket of the admin interface whose file somebody has removed is a new one after a reload, like the apps'. */
 static enum pp_result listen_admin(struct daemon *d, struct generation *g, struct buf *problems)
 {
-    for (size_t l = 0; d->listeners == NULL && l < listener_set_count(g->listeners); l++) {
+    for (size_t l = 0; l < listener_set_count(g->listeners); l++) {
         const char *owner;
         const struct listener *listener = listener_set_at(g->listeners, l, &owner);
-        if (strcmp(owner, ADMIN_OWNER) == 0 && admin_listen(d->admin, listener->fd) != PP_OK) {
+        if (strcmp(owner, ADMIN_OWNER) == 0 && !listener_set_has(d->listeners, listener) &&
+            admin_listen(d->admin, listener->fd) != PP_OK) {
             buf_printf(problems, "%s: the admin interface cannot listen there\n", listener->address);
             return PP_SYSTEM;
         }
@@ -270,6 +283,7 @@ static void swap(struct daemon *d, struct generation *g)
         else if (token_manager_reload(e->tokens, g->config, e->config, &road) != PP_OK)
             log_error("token", e->name, "out of memory: the token source in force stays as it was");
     }
+    unlisten_admin(d, d->listeners, g->listeners);
     listener_set_close(&d->listeners, g->listeners);
     d->listeners = g->listeners;
     config_unref(&d->config);

@@ -18,9 +18,9 @@
 #define RUNS_PER_TURN         16    /* of libmicrohttpd, before the loop's other work gets its turn */
 
 struct local_listener {
-    struct watch watch;
+    struct watch watch; /* not watched while accepting pauses */
     struct local_server *server;
-    int fd;
+    int fd; /* -1: this place is free */
 };
 
 struct local_connection {
@@ -46,8 +46,7 @@ struct local_server {
     struct watch watch; /* libmicrohttpd's epoll descriptor */
     local_handler handler;
     void *owner;
-    struct local_listener listeners[LIMIT_LISTENERS];
-    size_t listener_count;
+    struct local_listener listeners[LOCAL_SERVER_LISTENERS];
     unsigned connections;
     bool paused, resumed;
     int reserve; /* given up to accept once more when the process has no descriptor left; -1: given up */
@@ -331,28 +330,55 @@ static void on_listener(struct watch *w, uint32_t events)
 static void pause_accepting(struct local_server *s)
 {
     s->paused = true;
-    for (size_t i = 0; i < s->listener_count; i++)
+    for (size_t i = 0; i < LOCAL_SERVER_LISTENERS; i++)
         loop_unwatch(s->loop, &s->listeners[i].watch);
+}
+
+static enum pp_result watch_listener(struct local_listener *l)
+{
+    return loop_watch(l->server->loop, &l->watch, l->fd, EPOLLIN, on_listener);
 }
 
 static void resume_accepting(struct local_server *s)
 {
+    bool all = true;
     s->paused = false;
-    for (size_t i = 0; i < s->listener_count; i++)
-        if (loop_watch(s->loop, &s->listeners[i].watch, s->listeners[i].fd, EPOLLIN, on_listener) != PP_OK)
-            log_error("admin", NULL, "cannot wait for connections any more: %m; restart the daemon");
+    for (size_t i = 0; i < LOCAL_SERVER_LISTENERS; i++) {
+        struct local_listener *l = &s->listeners[i];
+        if (l->fd >= 0 && l->watch.fd < 0 && watch_listener(l) != PP_OK)
+            all = false;
+    }
+    if (!all && timer_set(s->loop, &s->resume, clock_now() + PAUSE, resume_due) != PP_OK)
+        log_error("admin", NULL, "cannot wait for connections any more: out of memory; restart the daemon");
+}
+
+static struct local_listener *find_listener(struct local_server *s, int fd)
+{
+    for (size_t i = 0; i < LOCAL_SERVER_LISTENERS; i++)
+        if (s->listeners[i].fd == fd)
+            return &s->listeners[i];
+    return NULL;
 }
 
 enum pp_result local_server_listen(struct local_server *s, int fd)
 {
-    if (s->listener_count == LIMIT_LISTENERS)
+    struct local_listener *l = find_listener(s, -1);
+    if (l == NULL)
         return PP_LIMIT;
-    struct local_listener *l = &s->listeners[s->listener_count];
-    *l = (struct local_listener){.watch = {.fd = -1}, .server = s, .fd = fd};
-    enum pp_result rc = loop_watch(s->loop, &l->watch, fd, EPOLLIN, on_listener);
-    if (rc == PP_OK)
-        s->listener_count++;
+    l->fd = fd;
+    enum pp_result rc = s->paused ? PP_OK : watch_listener(l);
+    if (rc != PP_OK)
+        l->fd = -1;
     return rc;
+}
+
+void local_server_unlisten(struct local_server *s, int fd)
+{
+    struct local_listener *l = find_listener(s, fd);
+    if (l == NULL)
+        return;
+    loop_unwatch(s->loop, &l->watch);
+    l->fd = -1;
 }
 
 /* --- the whole --- */
@@ -390,6 +416,8 @@ struct local_server *local_server_new(struct loop *loop, local_handler handler, 
     s->handler = handler;
     s->owner = owner;
     s->watch.fd = -1;
+    for (size_t i = 0; i < LOCAL_SERVER_LISTENERS; i++)
+        s->listeners[i] = (struct local_listener){.watch = {.fd = -1}, .server = s, .fd = -1};
     s->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
     s->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
                               on_request, s, MHD_OPTION_CONNECTION_LIMIT, LOCAL_SERVER_CONNECTIONS,
@@ -413,9 +441,8 @@ void local_server_free(struct local_server *s)
         simple_reply(&reply, 503, STR("the daemon stops\n"));
         local_exchange_answer(s->suspended, &reply);
     }
-    for (size_t i = 0; i < s->listener_count; i++)
-        loop_unwatch(s->loop, &s->listeners[i].watch);
-    s->listener_count = 0;
+    for (size_t i = 0; i < LOCAL_SERVER_LISTENERS; i++)
+        local_server_unlisten(s, s->listeners[i].fd);
     if (s->mhd != NULL) {
         (void)local_server_before_wait(s);
         loop_unwatch(s->loop, &s->watch);

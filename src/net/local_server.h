@@ -10,9 +10,10 @@
 #include "http/headers.h"
 #include "net/loop.h"
 
-#define LOCAL_SERVER_CONNECTIONS 32u   /* at once; further ones wait in the backlog */
-#define LOCAL_SERVER_DEADLINE    15000 /* ms to send the request and read the answer */
-#define LOCAL_SERVER_BODY        4096u /* bytes of a request body; beyond: 413 */
+#define LOCAL_SERVER_CONNECTIONS 32u                   /* at once; further ones wait in the backlog */
+#define LOCAL_SERVER_DEADLINE    15000                 /* ms to send the request and read the answer */
+#define LOCAL_SERVER_BODY        4096u                 /* bytes of a request body; beyond: 413 */
+#define LOCAL_SERVER_LISTENERS   (2 * LIMIT_LISTENERS) /* those of a new config come before the old ones go */
 
 struct local_request { /* views, valid until the handler returns */
     struct str method, path, query;
@@ -42,8 +43,12 @@ struct local_server;
 /* NULL when out of memory or descriptors. */
 struct local_server *local_server_new(struct loop *loop, local_handler handler, void *owner) PP_MUST_CHECK;
 
-/* Takes connections from that listening socket (non-blocking), which stays the caller's and must outlive the server. */
+/* Takes connections from that listening socket (non-blocking), which stays the caller's and must stay open until
+ * local_server_unlisten or the server's end. PP_LIMIT past LOCAL_SERVER_LISTENERS; PP_SYSTEM: the kernel does not watch
+ * it. */
 enum pp_result local_server_listen(struct local_server *s, int fd) PP_MUST_CHECK;
+/* Takes no more connections from it; those it brought stay. Nothing happens when it is not known. */
+void local_server_unlisten(struct local_server *s, int fd);
 
 /* To be called before every wait of the loop (loop_hooks.before_wait): runs what libmicrohttpd has left and says how
  * long the wait may last at most, in ms, -1 for ever. */

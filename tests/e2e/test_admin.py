@@ -91,6 +91,33 @@ def test_the_admin_socket_is_closed_to_others(running):
     assert os.stat(socket_of(running)).st_mode & 0o777 == 0o660
 
 
+def test_a_reload_repairs_an_admin_socket_that_somebody_removed(running):
+    settled(running)
+    before = len(running.descriptors())
+    for _ in range(2):
+        os.unlink(socket_of(running))
+        running.reload()
+        assert os.stat(socket_of(running)).st_mode & 0o777 == 0o660
+        assert ask(running, "/livez").status == 200
+    running.reload()  # now there is nothing to repair
+    assert ask(running, "/livez").status == 200
+    running.settled_descriptors(before, "after three reloads")
+
+
+def test_a_refused_reload_leaves_a_removed_admin_socket_for_the_next(running):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        os.unlink(socket_of(running))
+        good = list(running.environments["production"]["listen"])
+        running.environments["production"]["listen"] = [*good, f"127.0.0.1:{taken.getsockname()[1]}"]
+        running.write_config()
+        running.reload()
+        assert "already in use" in running.log
+        running.environments["production"]["listen"] = good
+        running.write_config()
+        running.reload()
+    assert ask(running, "/status").json["config"]["ok"] and running.get(NOBODY).status == 404
+
+
 def test_admin_answers_when_the_app_side_is_full(daemon, raw_upstream):
     upstream = raw_upstream()
     running = daemon(upstream, max_inflight=2)
