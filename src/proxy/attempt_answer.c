@@ -27,13 +27,13 @@ static void body_done(struct exchange *ex, size_t left_over)
     attempt_drop(ex, ex->response.keep_alive && left_over == 0 && attempt_request_written(ex));
 }
 
-/* The views of a head parsed from the worker's scratch memory move to a copy of our own. */
+/* The views of a head parsed from the worker's scratch memory move to a copy of our own. One that came in pieces lies
+ * in `in` already, maybe behind interim ones. */
 static enum pp_result keep_head(struct exchange *ex, struct str head)
 {
     const char *base = head.p;
-    if (buf_str(&ex->in).p == base)
+    if (buf_len(&ex->in) > 0)
         return PP_OK;
-    buf_clear(&ex->in);
     if (buf_append_str(&ex->in, head) != PP_OK)
         return PP_NOMEM;
     const char *kept = buf_str(&ex->in).p;

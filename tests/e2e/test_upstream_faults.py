@@ -297,6 +297,23 @@ def test_a_few_interim_answers_with_headers_are_fine(daemon, raw_upstream):
     passed(daemon(upstream).get("/widget/a"))
 
 
+def test_an_interim_answer_in_pieces_with_the_final_head_in_its_last(daemon, raw_upstream):
+    """The final head then lies behind the interim one in what is kept of both."""
+    body, padding = b"a" * 100000, b"y" * 3000
+    upstream = raw_upstream(tls=False)
+    with daemon(upstream).client() as client:
+        client.send(request("/widget/a"))
+        asked = upstream.request()
+        asked.connection.send(b"HTTP/1.1 103 Early Hints\r\nLi")
+        time.sleep(0.1)  # the two come apart
+        asked.answer(b"nk: </a>\r\n\r\nHTTP/1.1 200 OK\r\nX-First: 1\r\nContent-Length: 100000\r\nX-Padding: " +
+                     padding + b"\r\nX-Last: 2\r\n\r\n" + body)
+        response = passed(client.response())
+        assert response.body == body
+        assert [response.field(name) for name in ("X-First", "X-Padding", "X-Last", "Link")] == \
+            ["1", padding.decode(), "2", None]
+
+
 # --- connections that die ---
 @pytest.mark.parametrize("how", ["reset", "truncate", "orderly"])
 def test_no_answer_at_all(daemon, raw_upstream, how):
