@@ -224,7 +224,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
         buf_free(&stream); /* who has it can be told it: refusals name what they are about */
         return 0;
     }
-    said_read(&said, buf_str(&stream));
+    if (!said_read(&said, buf_str(&stream))) {
+        buf_free(&said.bodies);
+        buf_free(&stream);
+        return 0;
+    }
     upstream.behaviour = (enum front_behaviour)(bytes[0] & SWITCH_BEHAVIOUR);
     upstream.said = &said;
     upstream.next = upstream.requests = 0;
