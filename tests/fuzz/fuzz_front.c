@@ -220,11 +220,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
         size_t end = i < count ? starts[i + 1] : buf_len(&stream);
         pieces[i] = end == 0 ? STR_NONE : (struct str){buf_str(&stream).p + starts[i], end - starts[i]};
     }
-    if (n > 1 && memmem(bytes, n, FRONT_TOKEN, sizeof FRONT_TOKEN - 1) != NULL) {
+    struct str all = buf_str(&stream);
+    if (all.n > 0 && memmem(all.p, all.n, FRONT_TOKEN, sizeof FRONT_TOKEN - 1) != NULL) {
         buf_free(&stream); /* who has it can be told it: refusals name what they are about */
         return 0;
     }
-    if (!said_read(&said, buf_str(&stream))) {
+    if (!said_read(&said, all)) {
         buf_free(&said.bodies);
         buf_free(&stream);
         return 0;
