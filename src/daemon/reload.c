@@ -251,12 +251,13 @@ static enum pp_result listen_admin(struct daemon *d, struct generation *g, struc
     return PP_OK;
 }
 
-static bool still_there(const struct generation *g, const char *name)
+/* The environment of that name in the generation, or NULL. */
+static const struct daemon_environment *successor(const struct generation *g, const char *name)
 {
     for (size_t i = 0; i < g->count; i++)
         if (strcmp(g->environments[i].name, name) == 0)
-            return true;
-    return false;
+            return &g->environments[i];
+    return NULL;
 }
 
 /* From here on nothing can fail: workers are told, what is gone is let go. */
@@ -268,10 +269,14 @@ static void swap(struct daemon *d, struct generation *g)
     tell_setup(d);
     for (size_t i = 0; i < d->environment_count; i++) {
         struct daemon_environment *e = &d->environments[i];
-        if (still_there(g, e->name))
-            upstream_tls_unref(&e->tls); /* the copy in the generation has its own */
-        else
+        const struct daemon_environment *next = successor(g, e->name);
+        if (next == NULL) {
             environment_discard(e);
+            continue;
+        }
+        if (!upstream_tls_same_trust(e->tls, next->tls))
+            log_info("config", e->name, "the CA certificates that Proof's may come from have changed");
+        upstream_tls_unref(&e->tls); /* the copy in the generation has its own */
     }
     memcpy(d->environments, g->environments, sizeof d->environments);
     d->environment_count = g->count;

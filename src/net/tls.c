@@ -20,6 +20,7 @@
 #define SESSION_MAX_SECONDS 3600 /* a full handshake, with a full look at the chain, at least this often */
 #define CHAIN_DEPTH         8
 #define PIN_TEXT            45 /* base64 of 32 bytes with its NUL */
+#define TRUST_DIGEST        32 /* bytes: SHA-256 */
 
 /* Bytes of a connection: OpenSSL's own with the server's certificates, and a buffer for one record each way. */
 #define TLS_STATE  (24u * 1024)
@@ -35,6 +36,7 @@ struct upstream_tls {
     bool host_is_address;
     char (*pins)[PIN_TEXT];
     size_t pin_count;
+    unsigned char trust[TRUST_DIGEST];    /* of all trust anchors, in whatever order */
     pthread_mutex_t lock;                 /* of what follows */
     SSL_SESSION *sessions[SESSIONS_KEPT]; /* newest last; owned */
     size_t session_count;
@@ -66,6 +68,30 @@ static enum pp_result load_system(SSL_CTX *context, struct problem *problem)
     return problem_set(problem, PP_INVALID,
                        "the system's CA certificates are not in %s: install ca-certificates, or set tls.ca_file",
                        files[0]);
+}
+
+/* Digests of all certificates, folded into one. */
+static enum pp_result digest_trust(struct upstream_tls *t, struct problem *problem)
+{
+    STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(SSL_CTX_get_cert_store(t->context));
+    for (int i = 0; i < sk_X509_OBJECT_num(objects); i++) {
+        const X509 *certificate = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(objects, i));
+        unsigned char digest[TRUST_DIGEST];
+        if (certificate == NULL) /* a revocation list */
+            continue;
+        if (X509_digest(certificate, EVP_sha256(), digest, NULL) != 1)
+            return problem_set(problem, PP_NOMEM, "out of memory");
+        for (size_t n = 0; n < TRUST_DIGEST; n++)
+            t->trust[n] ^= digest[n];
+    }
+    return PP_OK;
+}
+
+bool upstream_tls_same_trust(const struct upstream_tls *a, const struct upstream_tls *b)
+{
+    if (a == NULL || b == NULL)
+        return a == b;
+    return memcmp(a->trust, b->trust, TRUST_DIGEST) == 0;
 }
 
 /* --- memory --- */
@@ -225,6 +251,8 @@ enum pp_result upstream_tls_new(const struct upstream_settings *settings, struct
     if (rc == PP_OK)
         rc = settings->ca_file[0] != '\0' ? load_file(t->context, settings->ca_file, problem)
                                           : load_system(t->context, problem);
+    if (rc == PP_OK)
+        rc = digest_trust(t, problem);
 out:
     ERR_clear_error();
     if (rc == PP_OK)

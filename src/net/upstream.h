@@ -34,6 +34,9 @@ void upstream_settings_of(const struct environment_config *e, unsigned warm, str
 /* Loads the trust anchors once. PP_INVALID with the problem said (file, reason) when they cannot be read. */
 enum pp_result upstream_tls_new(const struct upstream_settings *settings, struct upstream_tls **out,
                                 struct problem *problem) PP_MUST_CHECK;
+/* Do both trust the same certificates? Contexts for the same settings need not: the file may have been replaced in
+ * between. Two NULLs do. */
+bool upstream_tls_same_trust(const struct upstream_tls *a, const struct upstream_tls *b);
 struct upstream_tls *upstream_tls_ref(struct upstream_tls *t);
 void upstream_tls_unref(struct upstream_tls **t);
 

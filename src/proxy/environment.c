@@ -8,6 +8,7 @@
 struct pool_holder {
     unsigned refs;
     struct upstream_pool *pool;
+    struct upstream_tls *tls; /* a reference; NULL for plain http */
 };
 
 struct environment_shared *environment_shared_new(unsigned places)
@@ -69,6 +70,7 @@ static void holder_unref(struct pool_holder *h)
     if (h == NULL || --h->refs > 0)
         return;
     upstream_pool_close(h->pool);
+    upstream_tls_unref(&h->tls);
     free(h);
 }
 
@@ -128,7 +130,8 @@ static bool same_list(const struct str_list *a, const struct str_list *b)
     return true;
 }
 
-/* Does the way upstream stay as it was, so that its warm connections can stay too? */
+/* Does the way upstream stay as it was, so that its warm connections can stay too? What the CA file holds is another
+ * question. */
 static bool same_road(const struct environment_config *a, const struct environment_config *b)
 {
     return strcmp(a->base_url.text, b->base_url.text) == 0 && strcmp(a->ca_file, b->ca_file) == 0 &&
@@ -150,6 +153,7 @@ static struct pool_holder *holder_new(struct loop *loop, const struct environmen
         free(h);
         return NULL;
     }
+    h->tls = tls == NULL ? NULL : upstream_tls_ref(tls);
     return h;
 }
 
@@ -159,7 +163,8 @@ enum pp_result environment_configure(struct environment *e, struct loop *loop, s
     struct environment_settings *s = calloc(1, sizeof *s);
     if (s == NULL)
         return PP_NOMEM;
-    if (e->settings != NULL && same_road(e->settings->e, ec)) {
+    if (e->settings != NULL && same_road(e->settings->e, ec) &&
+        upstream_tls_same_trust(e->settings->holder->tls, tls)) {
         s->holder = e->settings->holder;
         s->holder->refs++;
     } else {

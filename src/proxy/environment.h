@@ -72,8 +72,8 @@ struct environment *environment_new(struct worker *worker, const char *name, uns
                                     struct environment_shared *shared,
                                     const struct environment_config *config) PP_MUST_CHECK;
 
-/* Takes up a config: new settings, and a new pool if the way upstream changed. The old settings go when their last
- * exchange ends. PP_NOMEM changes nothing. */
+/* Takes up a config: new settings, and a new pool if the way upstream or whom it trusts changed. The old settings go
+ * when their last exchange ends. PP_NOMEM changes nothing. */
 enum pp_result environment_configure(struct environment *e, struct loop *loop, struct config *config,
                                      const struct environment_config *ec, struct upstream_tls *tls) PP_MUST_CHECK;
 

@@ -1,5 +1,6 @@
 """What a reload takes up, what waits for a restart, and what a bad file leaves as it was."""
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -121,6 +122,30 @@ def test_a_bad_file_at_the_path_in_use_does_not_keep_a_good_config_out(running):
     running.write_config()
     assert command(running, "reload")[0] == 0
     assert running.get("/widget/session", "POST", (), b"1234").status == 413
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_ca_file_replaced_where_it_is_takes_effect(daemon, raw_upstream, certs, tmp_path, token, workers):
+    """Its path stays, what is in it does not: nobody is trusted any more who was before, and the other way round."""
+    file = tmp_path / "ca.crt"
+    shutil.copy(certs / "other-ca.crt", file)
+    upstream, replaced = raw_upstream(automatic=OK), raw_upstream(cert="unknown", automatic=OK)
+    keys = {"token_file": [token], "tls": {"ca_file": str(file)}}
+    running = daemon(settings={"workers": workers}, environments={
+        "first": {**keys, "base_url": upstream.url}, "second": {**keys, "base_url": replaced.url}})
+
+    def statuses(name):
+        return {running.get("/widget/a", environment=name).status for _ in range(8)}
+
+    assert (statuses("first"), statuses("second")) == ({502}, {200})
+    shutil.copy(certs / "ca.crt", file)
+    running.reload()
+    assert "CA certificates" in running.log
+    assert (statuses("first"), statuses("second")) == ({200}, {502})
+    kept, after = [c for c in upstream.connections if not c.done.is_set()], len(running.log)
+    running.reload()  # nothing has changed
+    assert statuses("first") == {200} and "CA certificates" not in running.log[after:]
+    assert [c for c in kept if not c.done.is_set()], "connections ahead of need were given up"
 
 
 def test_a_start_never_tells_of_a_failed_reload(running):

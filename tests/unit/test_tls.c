@@ -289,6 +289,29 @@ START_TEST(a_malformed_pin_is_an_error)
 }
 END_TEST
 
+/* Whatever the order, and with one of them twice; whatever the host. */
+START_TEST(the_same_trust_is_that_of_the_same_certificates)
+{
+    char file[80], command[300];
+    (void)snprintf(file, sizeof file, "%s/both.pem", folder);
+    struct upstream_settings one = settings_for("localhost", ca_file), other = settings_for("127.0.0.1", other_ca_file);
+    struct upstream_settings two = settings_for("127.0.0.1", file);
+    struct upstream_tls *t[] = {context_for(&one), context_for(&other), NULL, NULL};
+    for (size_t i = 0; i < 2; i++) {
+        (void)snprintf(command, sizeof command, "cat %s %s %s > %s", i == 0 ? ca_file : other_ca_file, ca_file,
+                       other_ca_file, file);
+        ck_assert_int_eq(system(command), 0);
+        t[2 + i] = context_for(&two);
+    }
+    (void)unlink(file);
+    ck_assert(upstream_tls_same_trust(t[2], t[3]) && upstream_tls_same_trust(NULL, NULL));
+    ck_assert(!upstream_tls_same_trust(t[0], t[1]) && !upstream_tls_same_trust(t[0], t[2]));
+    ck_assert(!upstream_tls_same_trust(t[1], t[3]) && !upstream_tls_same_trust(t[0], NULL));
+    for (size_t i = 0; i < 4; i++)
+        upstream_tls_unref(&t[i]);
+}
+END_TEST
+
 START_TEST(trust_anchors_that_cannot_be_loaded)
 {
     char file[80];
@@ -545,6 +568,7 @@ int main(void)
     tcase_add_loop_test(t, ciphers, 0, (int)(sizeof cipher_cases / sizeof cipher_cases[0]));
     tcase_add_loop_test(t, pins, 0, 2);
     tcase_add_test(t, a_malformed_pin_is_an_error);
+    tcase_add_test(t, the_same_trust_is_that_of_the_same_certificates);
     tcase_add_test(t, trust_anchors_that_cannot_be_loaded);
     tcase_add_test(t, the_environment_adds_no_trust);
     tcase_add_test(t, no_key_log);
