@@ -1,4 +1,4 @@
-/* Which bytes the server takes for the end of a request head: every short sequence of those that could be one. */
+/* Which request heads the server takes for exact, and every short sequence of bytes that could be the end of one. */
 #include "net/server.h"
 
 #include <check.h>
@@ -91,16 +91,28 @@ static bool should_be_taken(const char *s, size_t n, bool request_line)
     return n - at >= 4 && is_end(s + at, request_line);
 }
 
-static void try_all(const char *head, bool request_line)
+static struct loop *begin_all(void)
 {
-    static const char alphabet[] = {'\0', '\r', '\n', ':', ' ', '\t', 'a'};
     static const struct server_limits limits = {.connections = 4};
     static const struct server_handlers handlers = {.begin = begin, .closed = closed};
-    const size_t letters = sizeof alphabet;
     struct loop *loop = loop_new();
     ck_assert_ptr_nonnull(loop);
     server = server_new(loop, &limits, &handlers);
     ck_assert_ptr_nonnull(server);
+    return loop;
+}
+
+static void end_all(struct loop *loop)
+{
+    server_free(server);
+    loop_free(loop);
+}
+
+static void try_all(const char *head, bool request_line)
+{
+    static const char alphabet[] = {'\0', '\r', '\n', ':', ' ', '\t', 'a'};
+    const size_t letters = sizeof alphabet;
+    struct loop *loop = begin_all();
     size_t count = 1;
     for (size_t n = 0; n <= LONGEST; n++, count *= letters) {
         for (size_t i = 0; i < count; i++) {
@@ -112,8 +124,7 @@ static void try_all(const char *head, bool request_line)
                           is ? "" : "not ");
         }
     }
-    server_free(server);
-    loop_free(loop);
+    end_all(loop);
 }
 
 START_TEST(test_ends_behind_a_header_line)
@@ -128,6 +139,42 @@ START_TEST(test_ends_behind_the_request_line)
 }
 END_TEST
 
+/* Whole heads of which libmicrohttpd hands over something other than what was sent, and their next of kin that it does
+ * not alter. */
+START_TEST(test_altered_heads_are_not_exact)
+{
+    static const struct {
+        struct str head;
+        bool exact;
+    } heads_sent[] = {
+        {STR("GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n\r\n"), true},
+        {STR("\r\nGET / HTTP/1.1\r\nHost:a\r\nX:\t b \r\n\r\n"), true},
+        {STR("GET / HTTP/1.1\nHost: a\r\nX: b\r\n\r\n"), false},
+        {STR("GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n"), false},
+        {STR("GET / HTTP/1.1\r\nHost: a\r\nX: b\n\r\n"), false},
+        {STR("GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n\n"), false},
+        {STR("GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n"), false},
+        {STR("GET / HTTP/1.1\r\nHost: a\r\n \r\n\r\n"), false},
+        {STR("GET / HTTP/1.1\r\nHost: a\r\n\tb\r\nX: b\r\n\r\n"), false},
+        {STR("GET  / HTTP/1.1\r\nHost: a\r\n\r\n"), false},
+        {STR("G\0T / HTTP/1.1\r\nHost: a\r\n\r\n"), false},
+        {STR("GET /\0b HTTP/1.1\r\nHost: a\r\n\r\n"), false},
+        {STR("GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n"), false},
+        {STR("GET / HTTP/1.1\r\nHost: a\0b\r\nX: b\r\n\r\n"), false},
+        {STR("GET / HTTP/1.1\r\nHost: a\0\r\nX: b\r\n\r\n"), false},
+        {STR("GET / HTTP/1.1\r\nHost: a\r\n\0X: b\r\n\r\n"), false},
+        {STR("GET / HTTP/1.1\n:b\r\nHost: a\r\n\r\n"), false},
+    };
+    struct loop *loop = begin_all();
+    for (size_t i = 0; i < sizeof heads_sent / sizeof heads_sent[0]; i++) {
+        bool is = taken(loop, "", heads_sent[i].head.p, heads_sent[i].head.n);
+        ck_assert_msg(is == heads_sent[i].exact, "head %zu is %staken", i, is ? "" : "not ");
+        ck_assert_uint_eq(heads, 1);
+    }
+    end_all(loop);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("server_head");
@@ -135,6 +182,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, test_ends_behind_a_header_line);
     tcase_add_test(tests, test_ends_behind_the_request_line);
+    tcase_add_test(tests, test_altered_heads_are_not_exact);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
