@@ -76,15 +76,25 @@ static msec before_wait(void *owner)
     return server_before_wait(w->server);
 }
 
+/* What did not fit, or had no memory, is lost from there on: whole lines alone are written. */
+static void cut_log(struct str *lines)
+{
+    static _Thread_local struct log_limit limit;
+    const char *end = lines->n == 0 ? NULL : memrchr(lines->p, '\n', lines->n);
+    lines->n = end == NULL ? 0 : (size_t)(end - lines->p) + 1;
+    if (log_allowed(&limit, 5000))
+        log_warning("access", NULL, "access log lines were lost: out of memory, or more than %u bytes in one turn%s",
+                    WORKER_LOG_LIMIT, limit.note);
+}
+
 static void write_log(struct worker *w)
 {
     struct str lines = buf_str(&w->log);
     timer_stop(w->loop, &w->log_due);
-    if (lines.n == 0)
-        return;
     if (w->log.failed)
-        log_warning("access", NULL, "access log lines were lost: more than %u bytes in one turn", WORKER_LOG_LIMIT);
-    log_write(lines.p, lines.n);
+        cut_log(&lines);
+    if (lines.n > 0)
+        log_write(lines.p, lines.n);
     buf_clear(&w->log);
 }
 
@@ -97,9 +107,10 @@ static void log_is_due(struct timer *t)
 static void gather_log(struct worker *w)
 {
     size_t n = buf_len(&w->log);
-    if (n == 0 || (timer_armed(&w->log_due) && n < WORKER_LOG_BATCH))
+    bool at_once = n >= WORKER_LOG_BATCH || w->log.failed;
+    if (!at_once && (n == 0 || timer_armed(&w->log_due)))
         return;
-    if (n >= WORKER_LOG_BATCH || timer_set(w->loop, &w->log_due, clock_now() + WORKER_LOG_DELAY, log_is_due) != PP_OK)
+    if (at_once || timer_set(w->loop, &w->log_due, clock_now() + WORKER_LOG_DELAY, log_is_due) != PP_OK)
         write_log(w);
 }
 

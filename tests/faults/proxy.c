@@ -211,6 +211,16 @@ static struct config *config;
 static char config_text[1024], socket_text[128];
 static atomic_uint drained_count;
 
+/* Lines of the access log that were written. */
+static atomic_uint logged;
+
+static void count_lines(void *owner, const char *lines, size_t n)
+{
+    (void)owner;
+    if (memmem(lines, n, "\"component\":\"access\"", 20) != NULL)
+        atomic_fetch_add(&logged, 1);
+}
+
 static void set_up(void)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -235,6 +245,7 @@ static void set_up(void)
         large[large_n++] = (char)('a' + i % 26);
     for (size_t i = 0; i < CONNECTIONS; i++)
         sides[i].fd = -1;
+    log_set_sink(count_lines, NULL);
 }
 
 static void learned(void *owner, const char *environment, struct token *token, const struct token_knowledge *knowledge)
@@ -329,6 +340,12 @@ static void served_again(void)
     workload_memory_is_back();
     msec end = clock_tick() + SERVED_AGAIN;
     while (calls() != DONE) {
+        must(clock_tick() < end);
+        turn(-1, 10);
+    }
+    atomic_store(&logged, 0);
+    must(calls() == DONE);
+    while (atomic_load(&logged) == 0) { /* and logged again */
         must(clock_tick() < end);
         turn(-1, 10);
     }
