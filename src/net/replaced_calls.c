@@ -1,4 +1,4 @@
-/* Two calls libmicrohttpd makes of the C library, answered otherwise, for the whole process.
+/* Three calls libmicrohttpd makes of the C library, answered otherwise, for the whole process.
  *
  * The linker prefers these definitions to the C library's because libmicrohttpd refers to them.
  *
@@ -6,10 +6,9 @@
  * EPOLL_CTL_DEL fails, and a descriptor that stays in a set although its watch is gone would be told to memory that was
  * freed. The kernel has no reason to refuse; should it ever, once is no reason to end.
  *
- * mmap(2): a client's memory in libmicrohttpd comes from the heap. It maps that of each connection, and unmaps it at
- * its end: with clients that connect anew for every request this was 29 % of the CPU, for two calls and 12 pages to be
- * faulted in, zeroed and taken away again. When mmap fails it asks malloc, which hands out what the client before left,
- * warm. So just this mapping fails. */
+ * mmap(2) and munmap(2): the mapping libmicrohttpd makes for each connection is a slot of ours (server_slots.c says
+ * why). It is known by its size, which nothing else maps. When no slot can be had it fails, and libmicrohttpd asks
+ * malloc. */
 #include "net/server_private.h"
 
 #include <errno.h>
@@ -56,10 +55,20 @@ int epoll_ctl(int epoll_fd, int operation, int fd, struct epoll_event *event)
 void *mmap(void *address, size_t n, int protection, int flags, int fd, off_t offset)
 {
     if (address == NULL && n == SERVER_CONNECTION_MEMORY && flags == (MAP_PRIVATE | MAP_ANONYMOUS)) {
+        void *slot = slot_take();
+        if (slot != NULL)
+            return slot;
         errno = ENOMEM;
         return MAP_FAILED;
     }
     return (void *)syscall(SYS_mmap, address, n, protection, flags, fd, offset); // NOLINT(performance-no-int-to-ptr)
+}
+
+int munmap(void *address, size_t n)
+{
+    if (n == SERVER_CONNECTION_MEMORY && slot_give(address))
+        return 0;
+    return (int)syscall(SYS_munmap, address, n);
 }
 
 #endif

@@ -288,6 +288,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
         *context = s->adding;
         s->adding->mhd = mhd;
+        s->adding->memory = slot_taken_last(); /* just now, for it */
         return;
     }
     struct server_connection *c = *context;
@@ -586,11 +587,9 @@ void server_free(struct server *s)
         loop_unwatch(s->loop, &s->mhd_watch);
         MHD_stop_daemon(s->mhd);
     }
-    while (s->spare != NULL) {
-        struct server_request *r = s->spare;
+    timer_stop(s->loop, &s->calm);
+    for (struct server_request *r; (r = s->spare) != NULL; free(r))
         s->spare = r->next_spare;
-        free(r);
-    }
     free(s);
 }
 

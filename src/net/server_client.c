@@ -28,7 +28,7 @@ static bool client_owes(const struct server_connection *c)
 /* Has the timer fire at the deadline at the latest, and soon when a client that owes something sends no more. */
 static void arm(struct server_connection *c)
 {
-    msec due = c->deadline;
+    msec due = c->deadline < c->rest_at ? c->deadline : c->rest_at;
     if (c->client_ended && client_owes(c) && due > clock_now() + SERVER_END_CHECK)
         due = clock_now() + SERVER_END_CHECK;
     if (due != MSEC_NEVER && (!timer_armed(&c->timer) || c->timer.due > due))
@@ -41,6 +41,7 @@ void connection_expect(struct server_connection *c, enum phase phase, msec withi
     c->phase = phase;
     connection_enqueue(c);
     c->deadline = within <= 0 ? MSEC_NEVER : clock_now() + within;
+    c->rest_at = phase == PHASE_IDLE && c->memory != NULL ? clock_now() + SERVER_REST_AFTER : MSEC_NEVER;
     arm(c);
 }
 
@@ -132,6 +133,10 @@ static void connection_late(struct timer *t)
     if (client_defaulted(c)) {
         connection_abandon(c);
         return;
+    }
+    if (c->rest_at <= clock_now()) {
+        slot_rest(c->memory);
+        c->rest_at = MSEC_NEVER;
     }
     if (c->deadline > clock_now()) { /* it moved further off in the meantime */
         arm(c);
@@ -269,6 +274,22 @@ void server_link(struct server *s, struct server_connection *c)
     server_group_enter(s, c->group);
 }
 
+static void calm(struct server *s);
+
+static void cool(struct timer *t)
+{
+    struct server *s = (struct server *)((char *)t - offsetof(struct server, calm));
+    if (slots_cool())
+        calm(s);
+}
+
+/* A connection's memory is free: what of it is not needed soon goes back to the kernel. */
+static void calm(struct server *s)
+{
+    if (!timer_armed(&s->calm))
+        (void)!timer_set(s->loop, &s->calm, clock_now() + SERVER_REST_AFTER, cool); /* else when the next one goes */
+}
+
 void server_unlink(struct server *s, struct server_connection *c)
 {
     connection_dequeue(c);
@@ -281,6 +302,7 @@ void server_unlink(struct server *s, struct server_connection *c)
     else
         s->connections = c->next;
     s->connection_count--;
+    calm(s);
 }
 
 size_t server_client_cost(void)

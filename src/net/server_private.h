@@ -1,5 +1,5 @@
-/* What net/server.c (libmicrohttpd), net/server_client.c (clients' connections) and net/server_park.c (those between
- * two requests) share. Nothing else includes it. */
+/* What net/server.c (libmicrohttpd), net/server_client.c (clients' connections), net/server_park.c (those between two
+ * requests) and net/server_slots.c share. Nothing else includes it. */
 #ifndef PP_NET_SERVER_PRIVATE_H
 #define PP_NET_SERVER_PRIVATE_H
 
@@ -33,6 +33,8 @@ struct server_connection {
     struct watch watch; /* first member: arrival of bytes, and the client's going */
     struct timer timer; /* fires at or before `deadline`; moved only when it must come earlier */
     msec deadline;
+    msec rest_at; /* when a client that asks nothing gives back memory; MSEC_NEVER: it did, or is not idle */
+    void *memory; /* its slot; NULL: its memory is the heap's */
     enum phase phase;
     bool unix_socket;
     bool client_ended;       /* EPOLLRDHUP was seen: it sends no more, and may be gone altogether */
@@ -97,8 +99,9 @@ struct server {
     uint64_t added_turn;                  /* the loop's turn in which a connection came last */
     struct server_parked parking, parked; /* in the states PARK_SOON and PARK_ED */
     struct server_connection *adding;     /* the connection being given to libmicrohttpd right now */
-    uint64_t round; /* of libmicrohttpd: from when it had nothing left to do to when it has nothing left again; most
-                       often a turn of the loop */
+    uint64_t round;    /* of libmicrohttpd: from when it had nothing left to do to when it has nothing left again; most
+                          often a turn of the loop */
+    struct timer calm; /* armed while there may be memory that clients left and nobody needs */
     bool draining;
     bool ready; /* libmicrohttpd has events to look at */
     struct server_request *spare;
@@ -110,6 +113,8 @@ struct server {
 #define SERVER_HEADER_RECORD     64u /* at most what libmicrohttpd keeps for each header line or query argument */
 #define SERVER_STREAM_BLOCK      (32u * 1024)
 #define SERVER_LIBRARY_COST      2048u /* of a connection in libmicrohttpd, its memory apart */
+
+#define SERVER_REST_AFTER ((msec)1000) /* memory that is not needed for so long is given back */
 
 #define SERVER_PATIENCE      100 /* ms: who has kept us waiting for longer goes first when room is needed */
 #define SERVER_LOOK_FOR_ROOM 64u /* connections looked at to find one that can go */
@@ -136,6 +141,19 @@ void park_leave(struct server_connection *c);
 void park_none(struct server *s);
 /* It is closed. */
 void park_forget(struct server_connection *c);
+
+/* --- server_slots.c: all for the thread that runs the connection --- */
+/* SERVER_CONNECTION_MEMORY bytes, aligned to a page, with any content; NULL when there are none. To slot_give it goes
+ * back, in the same thread, which says false of what is not a slot of this thread's. */
+void *slot_take(void) PP_MUST_CHECK;
+bool slot_give(void *memory) PP_MUST_CHECK;
+/* What slot_take said last. */
+void *slot_taken_last(void);
+/* Free slots that nobody needed since the last call lose their pages, but for a few. True while there are more. */
+bool slots_cool(void);
+/* The pages of a slot that hold nothing but zeros are given back to the kernel, and come again as zeros when touched:
+ * madvise(2), MADV_DONTNEED. Does nothing to what is no slot. */
+void slot_rest(void *memory);
 
 /* --- server_client.c --- */
 void server_link(struct server *s, struct server_connection *c);
