@@ -8,6 +8,7 @@
 #include "daemon/heap.h"
 #include "daemon/notify.h"
 #include "daemon/posture.h"
+#include "net/connect.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -210,6 +211,7 @@ static int start(struct daemon *d, struct config *config)
     int status = 1;
     buf_init(&problems, 64u * 1024);
     heap_keep();
+    connect_init();
     unsigned nofile = hardening_raise_nofile();
     d->config = config_ref(config);
     d->started_with = config_ref(config);

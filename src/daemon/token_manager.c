@@ -32,7 +32,7 @@ struct token_manager {
     struct token_watch *watch; /* NULL with tokens in the config */
     struct timer settle;       /* armed: the source was bad when last read, and is given time */
     bool stale;
-    int64_t bad_since, read_at; /* wall ms; 0 = not bad, never */
+    int64_t bad_since; /* wall ms; 0 = it is not */
     struct problem problem;
 
     struct upstream_pool *pool; /* NULL with probing off */
@@ -126,7 +126,6 @@ static bool take_source(struct token_manager *m, bool patient)
     m->stale = false;
     m->bad_since = 0;
     m->problem.text[0] = '\0';
-    m->read_at = clock_wall();
     bool news = !nothing_new(m->store, &set);
     rc = token_store_replace(m->store, set.tokens, set.count, clock_now(), clock_wall());
     token_set_clear(&set);
@@ -166,8 +165,6 @@ static void probe_ended(void *owner, const struct probe_result *result)
     m->state.probe_status = result->status;
     m->state.probe_failure = result->failure;
     m->state.probe_usec = result->usec;
-    m->state.probes++;
-    m->state.probes_unanswered += result->status == 0;
     token_unref(&r->token);
     if (news)
         changed(m);
@@ -370,6 +367,4 @@ void token_manager_state(const struct token_manager *m, struct token_manager_sta
     out->stale = m->stale;
     out->stale_since = m->stale ? m->bad_since : 0;
     out->problem = m->stale ? m->problem.text : "";
-    out->read_at = m->read_at;
-    out->watched = m->watch != NULL && token_watch_quick(m->watch);
 }

@@ -63,15 +63,12 @@ struct token_manager_state {
     bool stale;          /* the source on disk is missing or bad; what is held is older */
     int64_t stale_since; /* wall ms */
     const char *problem; /* why, "" when not stale; lives until the next turn */
-    int64_t read_at;     /* wall ms of the last good read; 0 = never */
-    bool watched;        /* inotify works; else only the periodic look does */
     bool probed;         /* some probe has ended */
     int64_t probed_at;   /* wall ms of the last probe's end */
     int probe_status;    /* its HTTP status; 0 = no answer */
     const char
         *probe_failure; /* why not, "" when it was answered: "dns", "connect", "tls", "timeout", "protocol" ... */
     int64_t probe_usec; /* how long it took */
-    uint64_t probes, probes_unanswered;
 };
 void token_manager_state(const struct token_manager *m, struct token_manager_state *out);
 

@@ -279,10 +279,7 @@ static enum refusal check_expect(struct check *c)
     const struct lines *lines = &c->lines;
     if (lines->count[HEADER_EXPECT] == 0 || c->out->http10) /* RFC 9110 10.1.1: HTTP/1.0 has no expectations */
         return REFUSAL_NONE;
-    if (lines->expect_other)
-        return REFUSAL_EXPECT;
-    c->out->expect_continue = true;
-    return REFUSAL_NONE;
+    return lines->expect_other ? REFUSAL_EXPECT : REFUSAL_NONE;
 }
 
 static enum refusal check_upgrade(struct check *c)

@@ -48,7 +48,6 @@ struct admission {
     bool in_doubt; /* refused, for whatever reason, and where the request ends is not certain: nothing may follow it */
     bool head;     /* method is HEAD */
     bool http10;
-    bool expect_continue;
     bool websocket;           /* a complete and valid upgrade request (RFC 6455 4.2.1) */
     bool authorization_given; /* the client sent its own, which is dropped: counted and warned of */
     char detail[160];         /* with a refusal: what exactly, and what would be right; never a header's value */

@@ -6,7 +6,6 @@
 #define VERSION_LINE_END " HTTP/1.1\r\n"
 #define VIA_LINE         "Via: 1.1 proofproxy\r\n"
 #define UPGRADE_LINES    "Connection: Upgrade\r\nUpgrade: websocket\r\n"
-#define CHUNKED_LINE     "Transfer-Encoding: chunked\r\n"
 
 /* What becomes of the client's lines and of the body's framing, and how long the whole is. */
 struct plan {

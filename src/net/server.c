@@ -436,7 +436,6 @@ enum pp_result server_reply(struct server_request *r, const struct server_reply 
     }
     r->pending = response;
     r->status = (unsigned)reply->status;
-    r->streaming = reply->stream;
     answer(r);
     return PP_OK;
 }

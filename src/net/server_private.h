@@ -72,7 +72,7 @@ struct server_request {
     const char *raw;     /* where the target stands in libmicrohttpd's memory, which decodes it in place */
     size_t raw_length;
     struct str target; /* our copy of it, as it was sent; cut where it is too long anyway */
-    bool begun, complete, suspended, answered, streaming, cut;
+    bool begun, complete, suspended, answered, cut;
     void (*upgraded)(void *owner, int fd, struct str early);
     void *upgrade_owner;
     struct server_request *next_spare;

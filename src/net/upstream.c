@@ -261,7 +261,6 @@ static void opened(struct upstream_connection *c)
     pool->stats.opened++;
     pool->stats.tls_resumed += c->resumed;
     c->opened_at = clock_now();
-    pool->stats.last_connect_usec = clock_usec() - c->opening_since;
     pool->warm_not_before = 0;
     if (pool->said_failing) {
         pool->said_failing = false;

@@ -123,7 +123,6 @@ void upstream_detach(struct upstream_connection *c);
 struct upstream_pool_stats {
     unsigned idle, busy, opening;
     uint64_t opened, reused, failed, tls_resumed;
-    int64_t last_connect_usec; /* how long the last TCP+TLS took */
 };
 void upstream_pool_stats(const struct upstream_pool *pool, struct upstream_pool_stats *out);
 

@@ -189,7 +189,6 @@ enum pp_result connection_open(struct connection_home *home, struct upstream_con
     c->attempt.opened = connected;
     c->attempt.failed = connect_failed;
     c->jitter = (unsigned char)crypto_jitter(100);
-    c->opening_since = clock_usec();
     msec due = clock_now() + home->settings->connect_timeout + CONNECT_GRACE;
     enum pp_result rc = timer_set(home->loop, &c->deadline, due, out_of_time);
     if (rc == PP_OK)

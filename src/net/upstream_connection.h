@@ -59,7 +59,6 @@ struct upstream_connection {
 
     struct connect_attempt attempt;
     struct timer deadline;
-    int64_t opening_since; /* clock_usec */
     struct deferred redeliver, free_later;
 };
 
