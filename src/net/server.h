@@ -141,6 +141,7 @@ unsigned server_connections(const struct server *s);
 
 void *server_context(const struct server_request *r);
 bool server_is_unix(const struct server_request *r);
+int server_descriptor(const struct server_request *r); /* of its connection, to ask the kernel about */
 
 #define SERVER_EXTRA (3 + REPLY_LINES)
 

@@ -249,6 +249,11 @@ bool server_is_unix(const struct server_request *r)
     return r->connection->unix_socket;
 }
 
+int server_descriptor(const struct server_request *r)
+{
+    return r->connection->watch.fd;
+}
+
 struct server_connection *server_at_fault(const struct server *s)
 {
     struct server_connection *found[2] = {NULL, NULL};

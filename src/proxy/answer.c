@@ -131,7 +131,7 @@ static void reply_or_fail(struct exchange *ex, const struct server_reply *reply)
 void answer_whole(struct exchange *ex, struct str body)
 {
     bool skip[LIMIT_HEADERS];
-    struct server_reply reply = {.status = ex->response.status, .body = body, .close = ex->environment->removed};
+    struct server_reply reply = {.status = ex->response.status, .body = body, .close = exchange_is_last(ex)};
     timer_stop(ex->worker->loop, &ex->timer);
     mask_leaks(ex, body);
     relay_headers(ex, &reply, skip);
@@ -153,7 +153,7 @@ void answer_stream(struct exchange *ex)
         .status = ex->response.status,
         .stream = true,
         .length = ex->response.framing == RESPONSE_LENGTH ? ex->response.content_length : -1,
-        .close = ex->environment->removed,
+        .close = exchange_is_last(ex),
     };
     mask_leaks(ex, streams_guarded(ex) ? buf_str(&ex->answer) : STR_NONE);
     relay_headers(ex, &reply, skip);
@@ -256,7 +256,7 @@ void answer_refuse(struct exchange *ex, enum refusal refusal, const char *detail
     struct server_reply reply = {
         .status = rule->status,
         .body = buf_str(&body),
-        .close = rule->close || ex->admission.in_doubt || ex->environment->removed,
+        .close = rule->close || ex->admission.in_doubt || exchange_is_last(ex),
         .extra = {{STR("Content-Type"), STR("application/json")},
                   {STR("X-Request-Id"), str_of(ex->request_id)},
                   {STR("Proxy-Status"), str_of(proxy_status)}},

@@ -185,5 +185,6 @@ enum pp_result environment_configure(struct environment *e, struct loop *loop, s
     token_store_set_policy(e->tokens, &policy);
     environment_settings_unref(&e->settings);
     e->settings = s;
+    e->generation++;
     return PP_OK;
 }

@@ -45,9 +45,11 @@ struct environment_settings {
 struct environment {
     struct worker *worker;
     char *name;
-    unsigned refs;          /* its clients', and the worker's own while it is configured */
-    bool removed;           /* no longer configured: each of its clients gets one more answer */
-    unsigned metrics_index; /* base/metrics.h */
+    unsigned refs;           /* its clients', and the worker's own while it is configured */
+    bool removed;            /* no longer configured: each of its clients gets one more answer */
+    unsigned generation;     /* of settings: counts the reloads */
+    unsigned listeners_lost; /* by reloads: each client that came before the last of them gets one more answer */
+    unsigned metrics_index;  /* base/metrics.h */
     struct environment_settings *settings;
     struct environment_shared *shared;
     struct token_store *tokens;

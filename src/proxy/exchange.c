@@ -198,6 +198,8 @@ static void *begin(struct server_request *request, const struct server_head *hea
     const char *detail = "";
     if (ex == NULL)
         return NULL;
+    if (client->generation != client->environment->generation)
+        worker_judge(w, client, server_descriptor(request));
     ex->worker = w;
     ex->client = client;
     ex->environment = client->environment;

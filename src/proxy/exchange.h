@@ -105,6 +105,12 @@ static inline enum sent exchange_sent(const struct exchange *ex)
     return ex->sent > ex->sent_before ? ex->sent : ex->sent_before;
 }
 
+/* The environment, or a listener of it, is gone since this client came: it gets this answer, and no more. */
+static inline bool exchange_is_last(const struct exchange *ex)
+{
+    return ex->environment->removed || ex->client->listeners_lost != ex->environment->listeners_lost;
+}
+
 /* The most bytes of memory that an exchange takes: each; with the answer it hands on and the body it keeps, once Proof
  * is asked, its upstream connection apart; and with what has come of its body before. */
 size_t exchange_cost(void);

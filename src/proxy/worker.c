@@ -18,29 +18,36 @@
 
 /* --- clients --- */
 
+void worker_judge(struct worker *w, struct client *c, int fd)
+{
+    const struct environment_config *ec = c->environment->settings->e;
+    bool gate = ec->allow_users.count > 0 || ec->allow_groups.count > 0;
+    c->generation = c->environment->generation;
+    c->allowed = !gate;
+    if (gate || (w->log_access && !c->peer.known)) { /* who it is costs a question to the kernel, once per connection */
+        enum pp_result rc = peer_lookup(fd, &ec->allow_groups, &c->peer);
+        if (gate)
+            c->allowed = rc == PP_OK && peer_allowed(&c->peer, &ec->allow_users, &ec->allow_groups);
+    }
+}
+
 static void accepted(void *owner, void *tag, int fd)
 {
     struct worker *w = owner;
     struct environment *e = tag;
-    const struct environment_config *ec = e->settings->e;
     struct client *c = calloc(1, sizeof *c);
     if (c == NULL) {
         close(fd);
         return;
     }
-    bool gate = ec->allow_users.count > 0 || ec->allow_groups.count > 0;
     c->environment = environment_ref(e);
-    c->allowed = !gate;
+    c->listeners_lost = e->listeners_lost;
     metrics_gauge(w->metrics, e->metrics_index, METRICS_CONNECTIONS, 1);
     acceptor_count(w->acceptor, 1);
     int domain = AF_UNIX;
     socklen_t n = sizeof domain;
     (void)getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n);
-    if (gate || w->log_access) { /* who it is costs a question to the kernel, once per connection */
-        enum pp_result rc = peer_lookup(fd, &ec->allow_groups, &c->peer);
-        if (gate)
-            c->allowed = rc == PP_OK && peer_allowed(&c->peer, &ec->allow_users, &ec->allow_groups);
-    }
+    worker_judge(w, c, fd);
     server_add(w->server, fd, domain == AF_UNIX, &e->settings->timeouts, &e->clients, c);
 }
 

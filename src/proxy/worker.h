@@ -44,11 +44,13 @@ struct worker_setup *worker_setup_new(struct config *config) PP_MUST_CHECK;
 struct worker_setup *worker_setup_ref(struct worker_setup *s);
 void worker_setup_unref(struct worker_setup **s);
 
-/* A client's connection: what the gate found out about it once, when it came. */
+/* A client's connection: what the gate found out about it when it came, or with its first request after a reload. */
 struct client {
     struct environment *environment; /* a reference */
     struct peer peer;
-    bool allowed; /* by allow_users and allow_groups */
+    bool allowed;            /* by allow_users and allow_groups */
+    unsigned generation;     /* the environment's, when that was judged */
+    unsigned listeners_lost; /* the environment's, when it came */
 };
 
 struct worker {
@@ -99,6 +101,8 @@ uint64_t worker_turns(const struct worker *w);
 void worker_nudge(struct worker *w);
 
 /* --- for proxy/ itself, on the worker's thread --- */
+/* Who is at the other end of `fd`, and may it come, as the environment's settings say now? */
+void worker_judge(struct worker *w, struct client *c, int fd);
 void worker_drop_late_tokens(struct worker *w);
 void worker_learn(struct worker *w, struct environment *e, struct token *t, int status, msec sent);
 

@@ -157,9 +157,14 @@ static void deliver_setup(struct message *m)
     /* What stays is not touched: taking it up again might fail. */
     for (size_t i = 0; w->setup != NULL && i < w->setup->environment_count; i++) {
         const struct worker_setup_environment *had = &w->setup->environments[i];
-        for (size_t l = 0; l < had->listener_count; l++)
-            if (!listens_on(setup, had->config->name, had->listeners[l]))
-                acceptor_remove(w->acceptor, had->listeners[l]->fd);
+        struct environment *e = find(w, had->config->name);
+        for (size_t l = 0; l < had->listener_count; l++) {
+            if (listens_on(setup, had->config->name, had->listeners[l]))
+                continue;
+            acceptor_remove(w->acceptor, had->listeners[l]->fd);
+            if (e != NULL)
+                e->listeners_lost++; /* nobody goes on for ever through a door that is closed, or another's now */
+        }
     }
     drop_missing(w, setup);
     worker_setup_unref(&w->setup);

@@ -1,5 +1,6 @@
 """The peer gate, with real other users: who may connect, by every way there is to connect."""
 import ctypes
+import http.client
 import json
 import os
 import socket
@@ -31,6 +32,16 @@ head, _, body = answer.partition(b"\\r\\n\\r\\n")
 print(head.split()[1].decode(), json.loads(body).get("code"))
 """
 
+
+def ask(kept):
+    """A request on this connection, and its answer read to the end."""
+    kept.sendall(b"GET /widget/a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    answer = http.client.HTTPResponse(kept)
+    answer.begin()
+    answer.read()
+    return answer
+
+
 REFUSED = ["403", "proxy_peer_not_allowed"]
 PASSED = ["200", "None"]
 
@@ -52,6 +63,13 @@ class Road:
 
     def call(self, user):
         return user.python(CALL, *self.arguments).split()
+
+    def connect(self):
+        if self.name == "unix":
+            kept = socket.socket(socket.AF_UNIX)
+            kept.connect(self.arguments[1])
+            return kept
+        return socket.create_connection((self.arguments[1], self.arguments[2]), timeout=20)
 
     def close(self):
         if self.reservation is not None:
@@ -224,6 +242,20 @@ def test_a_reload_changes_who_may_come(gate, road, stranger):
     running.write_config()
     running.reload()
     assert road.call(stranger) == REFUSED
+
+
+@pytest.mark.parametrize("road", ROADS, indirect=True)
+def test_a_reload_judges_connections_that_are_kept(gate, road):
+    """Who keeps a connection open for ever is not let in for ever."""
+    running = gate(allow_users=[str(os.geteuid())])
+    with road.connect() as kept:
+        for allowed, expected in (([str(os.geteuid()), "4711"], 200), ([], 200), (["4711"], 403)):
+            assert ask(kept).status == 200
+            running.environments["production"]["allow_users"] = allowed
+            running.write_config()
+            running.reload()
+            assert ask(kept).status == expected
+    assert json.loads(running.wait_log('"status":403'))["uid"] == os.geteuid()
 
 
 # --- the admin listener ---

@@ -87,6 +87,30 @@ def test_the_clients_of_a_removed_environment_are_seen_off(daemon, raw_upstream,
         assert passed(other.response()).field("Connection") is None
 
 
+@pytest.mark.parametrize("moved", [False, True], ids=["closed", "another's"])
+def test_the_clients_of_a_listener_that_is_taken_away_are_seen_off(daemon, raw_upstream, token, moved):
+    """A kept connection is no way in for ever, nor one to the environment that listened there before."""
+    upstream, left, lost = raw_upstream(tls=False, automatic=OK), Reservation(), Reservation()
+    keys = {"base_url": upstream.url, "token_file": [token]}
+    running = daemon(environments={"one": {**keys, "listen": [left.text, lost.text]}, "two": keys})
+    with Client(("127.0.0.1", lost.port), running.vault) as idle, running.client("two") as other:
+        for client in (idle, other):
+            assert passed(client.get("/widget/a")).field("Connection") is None
+        running.environments["one"]["listen"].remove(lost.text)
+        if moved:
+            running.environments["two"]["listen"].append(lost.text)
+        running.write_config()
+        running.reload()
+        assert passed(idle.get("/widget/a")).field("Connection") == "close"
+        assert idle.at_end()
+        assert passed(other.get("/widget/a")).field("Connection") is None
+    for name in ("one", "two"):
+        with running.client(name) as client:
+            assert passed(client.get("/widget/a")).field("Connection") is None, "it came after that"
+    left.close()
+    lost.close()
+
+
 def test_a_reload_touches_no_open_exchange(daemon, raw_upstream):
     upstream = raw_upstream()
     running = daemon(upstream)
