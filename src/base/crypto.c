@@ -3,7 +3,10 @@
 
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <openssl/decoder.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/kdf.h>
 #include <openssl/rand.h>
 #include <stdint.h>
 
@@ -66,6 +69,24 @@ void secret_free(void *secret, size_t n)
 void secret_wipe(void *bytes, size_t n)
 {
     OPENSSL_cleanse(bytes, n);
+}
+
+void crypto_prepare(void)
+{
+    unsigned char byte;
+    (void)RAND_bytes(&byte, sizeof byte);
+    EVP_MD_free(EVP_MD_fetch(NULL, "SHA256", NULL));
+    EVP_CIPHER_free(EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL));
+    EVP_MAC_free(EVP_MAC_fetch(NULL, "HMAC", NULL));
+    EVP_KDF_free(EVP_KDF_fetch(NULL, "HKDF", NULL));
+    EVP_RAND_free(EVP_RAND_fetch(NULL, "CTR-DRBG", NULL));
+    EVP_KEYMGMT_free(EVP_KEYMGMT_fetch(NULL, "EC", NULL));
+    EVP_KEYEXCH_free(EVP_KEYEXCH_fetch(NULL, "ECDH", NULL));
+    EVP_KEM_free(EVP_KEM_fetch(NULL, "RSA", NULL));
+    EVP_SIGNATURE_free(EVP_SIGNATURE_fetch(NULL, "ECDSA", NULL));
+    EVP_ASYM_CIPHER_free(EVP_ASYM_CIPHER_fetch(NULL, "RSA", NULL));
+    OSSL_DECODER_free(OSSL_DECODER_fetch(NULL, "EC", NULL));
+    ERR_clear_error(); /* one that a build of OpenSSL leaves out is nobody's loss */
 }
 
 static enum pp_result digest(const void *bytes, size_t n, const EVP_MD *kind, unsigned char *out)

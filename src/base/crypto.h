@@ -25,6 +25,11 @@ void secret_free(void *secret, size_t n);
 /* Overwrites; the compiler does not remove it. */
 void secret_wipe(void *bytes, size_t n);
 
+/* Call once, before the first thread. When the first algorithm of a kind is wanted, OpenSSL asks its providers for all
+ * of that kind, once and for good: what it had no memory for in that moment would be "unsupported" for the rest of the
+ * process's life, and every handshake fail. So the kinds TLS needs are wanted here, before there is a crowd. */
+void crypto_prepare(void);
+
 enum pp_result crypto_sha256(const void *bytes, size_t n, unsigned char out[static 32]) PP_MUST_CHECK;
 enum pp_result crypto_sha1(const void *bytes, size_t n, unsigned char out[static 20]) PP_MUST_CHECK;
 

@@ -4,6 +4,7 @@
 #include "base/crypto.h"
 #include "daemon/notify.h"
 #include "daemon/posture.h"
+#include "net/peer.h"
 #include "token/file.h"
 
 #include <errno.h>
@@ -300,6 +301,10 @@ enum pp_result daemon_apply(struct daemon *d, struct config *config, struct buf 
 {
     struct generation g = {.config = config_ref(config)};
     enum pp_result rc = PP_OK;
+    bool groups = false;
+    for (size_t i = 0; i < config->environment_count; i++)
+        groups |= config->environments[i].allow_groups.count > 0;
+    peer_prepare(groups);
     for (size_t i = 0; i < config->environment_count && rc == PP_OK; i++)
         rc = build_environment(d, &g, &config->environments[i], problems);
     if (rc == PP_OK)

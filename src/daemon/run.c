@@ -212,6 +212,7 @@ static int start(struct daemon *d, struct config *config)
     buf_init(&problems, 64u * 1024);
     heap_keep();
     connect_init();
+    crypto_prepare();
     unsigned nofile = hardening_raise_nofile();
     d->config = config_ref(config);
     d->started_with = config_ref(config);

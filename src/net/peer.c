@@ -18,17 +18,18 @@
 
 #define ACCOUNTS_KEPT     16
 #define ACCOUNT_KEPT_MSEC 30000
-#define NO_ACCOUNT_MSEC   1000 /* the system says "no such account" also where it could not look, e.g. at EMFILE */
-#define GROUPS_USUAL      64
-#define GROUPS_MOST       65536 /* NGROUPS_MAX */
-#define ENTRY_MOST        (1024 * 1024)
+#define DENIAL_KEPT_MSEC                                                                                               \
+    200 /* short: without memory or descriptors the system says "no such account" or leaves groups out */
+#define GROUPS_USUAL 64
+#define GROUPS_MOST  65536 /* NGROUPS_MAX */
+#define ENTRY_MOST   (1024 * 1024)
 
 /* --- what each thread keeps --- */
 
 /* The groups of one user's account, so that a busy client costs the user database one question per half minute. */
 struct account {
     uid_t uid;
-    msec until; /* 0: slot not in use */
+    msec asked, until; /* until 0: slot not in use */
     gid_t *groups;
     size_t count;
 };
@@ -225,6 +226,7 @@ static enum pp_result list_groups(const char *name, gid_t primary, gid_t **group
     return PP_SYSTEM;
 }
 
+/* Asks the system's accounts. A failure leaves what is known as it is. */
 static enum pp_result fill_account(struct account *a, uid_t uid)
 {
     char *name = NULL;
@@ -233,13 +235,14 @@ static enum pp_result fill_account(struct account *a, uid_t uid)
     enum pp_result rc = find_account(uid, &name, &primary);
     if (rc == PP_OK)
         rc = list_groups(name, primary, &groups, &count);
-    msec kept = rc == PP_NOT_FOUND ? NO_ACCOUNT_MSEC : ACCOUNT_KEPT_MSEC;
     if (rc == PP_NOT_FOUND)
         rc = PP_OK; /* a uid without an account is in no group */
     free(name);
+    if (rc != PP_OK)
+        return rc;
     free(a->groups);
-    *a = (struct account){uid, rc == PP_OK ? clock_now() + kept : 0, groups, count};
-    return rc;
+    *a = (struct account){uid, clock_now(), clock_now() + ACCOUNT_KEPT_MSEC, groups, count};
+    return PP_OK;
 }
 
 static bool any_of(const gid_t *have, size_t count, const struct id_list *groups)
@@ -261,7 +264,10 @@ static enum pp_result account_in_groups(uid_t uid, const struct id_list *groups,
         struct account *a = &t->accounts[i];
         if (a->until > clock_now() && a->uid == uid) {
             *out = any_of(a->groups, a->count, groups);
-            return PP_OK;
+            if (*out || clock_now() - a->asked < DENIAL_KEPT_MSEC)
+                return PP_OK;
+            slot = a;
+            break;
         }
         if (a->until < slot->until)
             slot = a; /* the one longest out of date, or never used */
@@ -322,6 +328,18 @@ static enum pp_result lookup_tcp(int fd, const struct id_list *groups, struct pe
     if (groups != NULL && groups->count > 0 && account_in_groups(out->uid, groups, &out->in_groups) != PP_OK)
         out->in_groups = false;
     return PP_OK;
+}
+
+void peer_prepare(bool groups)
+{
+    const uid_t without_account = (uid_t)-2; /* every source is asked */
+    char text[4096];
+    struct passwd entry, *found;
+    gid_t list[1];
+    int n = 1;
+    (void)getpwuid_r(groups ? without_account : 0, &entry, text, sizeof text, &found);
+    if (groups)
+        (void)getgrouplist("", without_account, list, &n);
 }
 
 enum pp_result peer_lookup(int fd, const struct id_list *groups, struct peer *out)

@@ -13,10 +13,17 @@ struct peer {
     pid_t pid; /* 0: not known, as always on TCP */
 };
 
+/* The C library reads nsswitch.conf(5) with the first question, and loads what is named there for accounts with the
+ * first one about those: without memory or descriptors in that moment it would end the process, or do without a source
+ * of accounts for ever. So it is asked before there are clients. `groups`: peer_lookup will be asked for groups; may
+ * block like the user database then. */
+void peer_prepare(bool groups);
+
 /* PP_OK: *out is known. PP_NOT_FOUND: the kernel knows no such socket of this host (the client is on another host, or
  * has gone). PP_SYSTEM or PP_NOMEM otherwise. On any failure *out is not known, and no member of anything.
  * `groups` (NULL or empty: nobody asks): those of the process on Unix sockets, at the time it connected; those of the
- * user's account on TCP, which asks the system's user database, may block with it, and is remembered for 30 s. Where
+ * user's account on TCP, which asks the system's user database, may block with it, and is remembered for 30 s; that
+ * somebody is no member only for a fifth of a second, since the database says so too while it cannot be read. Where
  * that question fails, the peer is known, but no member. */
 enum pp_result peer_lookup(int fd, const struct id_list *groups, struct peer *out) PP_MUST_CHECK;
 

@@ -1,8 +1,11 @@
 /* Who is at the other end: real processes, as other users and in other groups where we may become them. */
 #include "net/peer.h"
 
+#include "base/clock.h"
+
 #include <arpa/inet.h>
 #include <check.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -395,6 +398,65 @@ START_TEST(a_failed_lookup_lets_nobody_pass)
 }
 END_TEST
 
+/* In place of the C library's, which without memory or descriptors for the group file leaves out all groups but the
+ * primary one, and calls that success. */
+#define SUPPLEMENTARY 4242
+static enum { GROUPS_REAL, GROUPS_BOTH, GROUPS_LEFT_OUT } groups_of_accounts;
+int getgrouplist(const char *user, gid_t primary, gid_t *groups, int *n)
+{
+    int (*real)(const char *, gid_t, gid_t *, int *);
+    *(void **)&real = dlsym(RTLD_NEXT, "getgrouplist");
+    if (groups_of_accounts == GROUPS_REAL)
+        return real(user, primary, groups, n);
+    groups[0] = primary;
+    groups[1] = SUPPLEMENTARY;
+    return *n = groups_of_accounts == GROUPS_BOTH ? 2 : 1;
+}
+
+/* The same with descriptors, for real. */
+static void deny_descriptors(bool denied)
+{
+    static struct rlimit before;
+    if (denied)
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct rlimit now = {denied ? 0 : before.rlim_cur, before.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &now), 0);
+}
+
+/* An account that could not be looked up whole must not be shut out for longer than the shortage lasts. */
+START_TEST(a_refusal_is_not_believed_for_long)
+{
+    msec now = clock_tick() + 60000; /* what is remembered is out of date */
+    const struct passwd *me = getpwuid(getuid());
+    ck_assert_ptr_nonnull(me);
+    uint32_t asked[] = {_i == 0 ? me->pw_gid : SUPPLEMENTARY};
+    struct id_list list = {.items = asked, .count = 1};
+    struct scene s = begin(ROAD_V4, NULL);
+    struct peer p;
+    clock_fake(now, 0);
+    ck_assert_int_eq(peer_lookup(s.accepted, NULL, &p), PP_OK); /* has its netlink socket from now on */
+    groups_of_accounts = GROUPS_LEFT_OUT;
+    if (_i == 0)
+        deny_descriptors(true);
+    ck_assert_int_eq(peer_lookup(s.accepted, &list, &p), PP_OK);
+    ck_assert(!p.in_groups);
+    if (_i == 0)
+        deny_descriptors(false);
+    groups_of_accounts = GROUPS_BOTH;
+    clock_fake(now + 200, 0);
+    ck_assert_int_eq(peer_lookup(s.accepted, &list, &p), PP_OK);
+    ck_assert(p.in_groups);
+    /* Who was found to be a member stays one while the accounts cannot be read, and is not asked for each time. */
+    groups_of_accounts = GROUPS_LEFT_OUT;
+    clock_fake(now + 10000, 0);
+    ck_assert_int_eq(peer_lookup(s.accepted, &list, &p), PP_OK);
+    ck_assert(p.in_groups);
+    groups_of_accounts = GROUPS_REAL;
+    clock_fake(-1, 0);
+    finish(&s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("peer");
@@ -411,6 +473,7 @@ int main(void)
     tcase_add_loop_test(t, a_reset_is_gone, ROAD_V4, ROADS);
     tcase_add_loop_test(t, a_dead_process_is_gone, ROAD_V4, ROADS);
     tcase_add_test(t, a_failed_lookup_lets_nobody_pass);
+    tcase_add_loop_test(t, a_refusal_is_not_believed_for_long, 0, 2);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
