@@ -338,8 +338,9 @@ static enum pp_result compare(const struct daemon *d, const struct config *confi
     return rc;
 }
 
-/* A token file that an environment is newly told to use must be good: its tokens would be gone at the next start. One
- * that was in use already and is bad now is no fault of the config: its tokens stay, and status says so. */
+/* A token file that an environment is newly told to use, be it a new one, must be good: its tokens would be gone at the
+ * next start. One that was in use already and is bad now is no fault of the config: its tokens stay, and status says
+ * so. */
 static enum pp_result check_new_sources(struct daemon *d, const struct config *config, struct config_problems *problems)
 {
     enum pp_result rc = PP_OK;
@@ -349,8 +350,9 @@ static enum pp_result check_new_sources(struct daemon *d, const struct config *c
         struct token_set set = {0};
         struct problem problem;
         char key[128];
-        if (had == NULL || e->token_source == TOKEN_SOURCE_INLINE ||
-            (had->config->token_source != TOKEN_SOURCE_INLINE && strcmp(had->config->token_path, e->token_path) == 0))
+        if (e->token_source == TOKEN_SOURCE_INLINE ||
+            (had != NULL && had->config->token_source != TOKEN_SOURCE_INLINE &&
+             strcmp(had->config->token_path, e->token_path) == 0))
             continue;
         enum pp_result read = token_file_read(e->token_path, &set, NULL, &problem);
         token_set_clear(&set);

@@ -4,6 +4,7 @@
 #include "base/crypto.h"
 #include "daemon/token_log.h"
 #include "daemon/token_watch.h"
+#include "proxy/environment.h"
 #include "proxy/probe.h"
 #include "token/file.h"
 
@@ -35,6 +36,7 @@ struct token_manager {
     int64_t bad_since; /* wall ms; 0 = it is not */
     struct problem problem;
 
+    struct upstream_tls *tls;   /* of the road in force, a reference; NULL for plain http */
     struct upstream_pool *pool; /* NULL with probing off */
     struct running_probe running[PROBES_MOST];
     struct timer timer;
@@ -279,6 +281,7 @@ enum pp_result token_manager_new(struct loop *loop, struct config *config, const
     if (m->store == NULL || timer_set(loop, &m->timer, clock_now(), timer_fired) != PP_OK)
         goto fail;
     m->config = config_ref(config);
+    m->tls = road->tls == NULL ? NULL : upstream_tls_ref(road->tls);
     if (take_source(m, false))
         token_log_changes(m->log, m->store, environment->name, clock_now(), clock_wall());
     *out = m;
@@ -288,25 +291,50 @@ fail:
     return PP_NOMEM;
 }
 
-void token_manager_free(struct token_manager *m)
+static void cancel_probes(struct token_manager *m)
 {
-    if (m == NULL)
-        return;
     for (size_t i = 0; i < PROBES_MOST; i++) {
         if (m->running[i].token != NULL)
             probe_cancel(m->running[i].probe);
         token_unref(&m->running[i].token);
     }
+}
+
+void token_manager_free(struct token_manager *m)
+{
+    if (m == NULL)
+        return;
+    cancel_probes(m);
     timer_stop(m->loop, &m->timer);
     timer_stop(m->loop, &m->settle);
     token_watch_free(m->watch);
     if (m->pool != NULL)
         upstream_pool_close(m->pool);
+    upstream_tls_unref(&m->tls);
     token_store_free(m->store);
     token_log_free(m->log);
     if (m->config != NULL)
         config_unref(&m->config);
     free(m);
+}
+
+/* What probes have told is of another road, or would be the last word for ever. */
+static void forget_probes(struct token_manager *m)
+{
+    cancel_probes(m);
+    token_store_probe_anew(m->store);
+    m->state.probed = false;
+}
+
+static void take_road(struct token_manager *m, const struct environment_config *environment,
+                      const struct token_manager_road *road)
+{
+    bool same = environment_same_road(m->environment, environment) && upstream_tls_same_trust(m->tls, road->tls) &&
+                strcmp(m->environment->origin, environment->origin) == 0;
+    if (!same || environment->probe_interval == 0)
+        forget_probes(m);
+    upstream_tls_unref(&m->tls);
+    m->tls = road->tls == NULL ? NULL : upstream_tls_ref(road->tls);
 }
 
 enum pp_result token_manager_reload(struct token_manager *m, struct config *config,
@@ -316,6 +344,7 @@ enum pp_result token_manager_reload(struct token_manager *m, struct config *conf
     struct token_watch *watch;
     if (open_parts(m, environment, road, &pool, &watch) != PP_OK)
         return PP_NOMEM;
+    take_road(m, environment, road);
     if (m->pool != NULL)
         upstream_pool_close(m->pool); /* probes under way end by themselves */
     token_watch_free(m->watch);

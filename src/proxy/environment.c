@@ -130,9 +130,7 @@ static bool same_list(const struct str_list *a, const struct str_list *b)
     return true;
 }
 
-/* Does the way upstream stay as it was, so that its warm connections can stay too? What the CA file holds is another
- * question. */
-static bool same_road(const struct environment_config *a, const struct environment_config *b)
+bool environment_same_road(const struct environment_config *a, const struct environment_config *b)
 {
     return strcmp(a->base_url.text, b->base_url.text) == 0 && strcmp(a->ca_file, b->ca_file) == 0 &&
            strcmp(a->tls_min_version, b->tls_min_version) == 0 && same_list(&a->pinned_spki, &b->pinned_spki) &&
@@ -163,7 +161,7 @@ enum pp_result environment_configure(struct environment *e, struct loop *loop, s
     struct environment_settings *s = calloc(1, sizeof *s);
     if (s == NULL)
         return PP_NOMEM;
-    if (e->settings != NULL && same_road(e->settings->e, ec) &&
+    if (e->settings != NULL && environment_same_road(e->settings->e, ec) &&
         upstream_tls_same_trust(e->settings->holder->tls, tls)) {
         s->holder = e->settings->holder;
         s->holder->refs++;

@@ -64,6 +64,10 @@ struct environment {
  */
 unsigned environment_max_inflight(const struct environment_config *e, const struct config *config, unsigned places);
 
+/* Does the way upstream stay as it was, so that what was learnt of it, and warm connections, can stay too? What the CA
+ * file holds is another question (upstream_tls_same_trust). */
+bool environment_same_road(const struct environment_config *a, const struct environment_config *b);
+
 struct environment_settings *environment_settings_ref(struct environment_settings *s);
 void environment_settings_unref(struct environment_settings **s);
 struct environment *environment_ref(struct environment *e);

@@ -149,6 +149,9 @@ void token_store_adopt(struct token_store *s, const struct token_snapshot *snaps
  * token_store_probed (call it after token_store_learn). `jitter` in 0..1023 lengthens the wait by up to a tenth. */
 struct token *token_store_probe_due(struct token_store *s, msec now);
 void token_store_probed(struct token_store *s, const struct token *t, msec now, unsigned jitter);
+/* What probes have told was told by another upstream: every token is due, and none is being probed. Verdicts stay until
+ * this upstream has spoken. */
+void token_store_probe_anew(struct token_store *s);
 
 /* When token_store_probe_due or token_store_expire next has something to do, never before `now`; MSEC_NEVER if never.
  */

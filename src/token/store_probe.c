@@ -43,6 +43,15 @@ void token_store_probed(struct token_store *s, const struct token *t, msec now, 
     e->lost = e->probe_spoke ? 0 : e->lost + 1;
 }
 
+void token_store_probe_anew(struct token_store *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        s->entries[i].probing = false;
+        s->entries[i].probed = NEVER;
+        s->entries[i].lost = 0;
+    }
+}
+
 msec token_store_next_event(const struct token_store *s, msec now, int64_t wall)
 {
     msec next = MSEC_NEVER;

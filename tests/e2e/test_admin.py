@@ -49,6 +49,32 @@ def test_upstream_down_is_no_matter_of_readiness(daemon):
     closed.close()
 
 
+def test_a_reload_that_moves_upstream_is_probed_at_once(daemon, fake):
+    """What the last probe said of another upstream is not held against this one, nor for it."""
+    closed = Reservation()
+    running = daemon(fake, probe_interval="1h")
+    settled(running)
+    for url, end in ((f"https://{closed.text}", "no answer"), (fake.url, "answers (404")):
+        running.environments["production"]["base_url"] = url
+        running.write_config()
+        running.reload()
+        until(lambda: "not probed yet" not in ask(running, "/upstreamz").body, "the other upstream to be probed")
+        assert end in ask(running, "/upstreamz").body
+    closed.close()
+
+
+def test_probing_that_is_switched_off_leaves_no_last_word(daemon):
+    closed = Reservation()
+    running = daemon(base_url=f"https://{closed.text}", probe_interval="1h")
+    until(lambda: "no answer" in ask(running, "/upstreamz").body, "a probe to fail")
+    running.environments["production"]["probe_interval"] = "0"
+    running.write_config()
+    running.reload()
+    assert (answer := ask(running, "/upstreamz")).status == 200 and "not probed (probe_interval is 0)" in answer.body
+    assert command(running, "status").returncode == 0
+    closed.close()
+
+
 def test_a_host_off_the_allowlist_is_named(daemon, fake):
     running = daemon(fake, probe_interval="200ms")
     fake.control("POST", "/allow", {"ranges": ["192.0.2.0/24"]})

@@ -115,6 +115,19 @@ def test_a_changed_path_must_lead_to_a_good_token_file(daemon, raw_upstream, vau
     assert running.get("/widget/session", "POST", (), b"1234").status == 413
 
 
+def test_a_new_environment_must_have_a_good_token_file(running):
+    path = running.directory / "later.token"
+    running.environments["second"] = {**running.environments["production"], "token_file": str(path),
+                                      "listen": [f"unix:{running.directory}/second.sock"]}
+    running.write_config()
+    status, text = command(running, "reload")
+    assert status == 78 and f"environments.second.token_file: {path}: there is no such file" in text
+    assert not (running.directory / "second.sock").exists()
+    path.write_text("t0ken\n")
+    path.chmod(0o600)
+    assert command(running, "reload")[0] == 0 and (running.directory / "second.sock").is_socket()
+
+
 def test_a_bad_file_at_the_path_in_use_does_not_keep_a_good_config_out(running):
     for path in running.directory.glob("*.token"):
         path.unlink()
