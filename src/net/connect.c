@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <resolv.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -50,6 +51,7 @@ static void init_curl(void)
 {
     (void)unsetenv("SSLKEYLOGFILE"); /* libcurl would create that file, whether it ever speaks TLS or not */
     (void)curl_global_init(CURL_GLOBAL_NOTHING);
+    (void)res_init(); /* no memory with a process's first lookup, and glibc 2.36 lets all later ones wait for a lock */
 }
 
 void connect_init(void)

@@ -18,7 +18,8 @@ struct connect_attempt { /* embedded in the connection being opened */
     int system_error;            /* private: errno of a socket that could not be made */
 };
 
-/* Once, before the first thread: libcurl's process-wide set-up. connector_new does it otherwise. */
+/* Once, before the first thread: the process-wide set-up of libcurl and of name lookups, at a time when there is memory
+ * for it. connector_new does it otherwise. */
 void connect_init(void);
 
 /* Copies nothing: the strings of `settings` must live as long as the connector. NULL: no memory or descriptors. */

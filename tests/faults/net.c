@@ -1,4 +1,5 @@
 /* Workloads of net/: loop, listeners, TLS contexts, connectors and pools, the gate's questions, servers. */
+#include "allocation.h"
 #include "net/acceptor.h"
 #include "net/connect.h"
 #include "net/listener.h"
@@ -11,11 +12,13 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* --- loop --- */
@@ -240,7 +243,7 @@ static int client_fd = -1, accepted_fd = -1;
 
 static enum outcome peer(void);
 
-static void make_connection(void)
+static void make_clients_socket(void)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
@@ -252,6 +255,11 @@ static void make_connection(void)
     accepted_fd = accept(listening, NULL, NULL);
     must(accepted_fd >= 0);
     (void)close(listening);
+}
+
+static void make_connection(void)
+{
+    make_clients_socket();
     for (int i = 0; i < 100; i++) /* more accounts than are remembered */
         must(peer() == DONE);
 }
@@ -283,6 +291,48 @@ static enum outcome peer(void)
     (void)close(pair[0]);
     (void)close(pair[1]);
     return outcome;
+}
+
+/* --- what the C library sets up with its first lookups, for good --- */
+
+static bool look_up(void)
+{
+    static uint32_t own[1];
+    const struct id_list groups = {.items = own, .count = 1};
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct addrinfo *found = NULL;
+    struct peer who;
+    own[0] = getgid();
+    clock_fake(now += 1000, 0); /* a refusal is forgotten by then */
+    bool account = peer_lookup(accepted_fd, &groups, &who) == PP_OK && who.in_groups;
+    bool name = getaddrinfo("localhost", NULL, &hints, &found) == 0;
+    if (name)
+        freeaddrinfo(found);
+    return account && name;
+}
+
+/* Each time in a process in which nothing was looked up yet: with memory again, it finds everything. */
+static enum outcome first_lookups(void)
+{
+    enum { WELL, STARVED, BAD };
+    int status = 0;
+    uint64_t nth = atomic_load(&allocation->fail_at);
+    bool all_after = atomic_load(&allocation->all_after) != 0;
+    (void)allocation_allow();
+    pid_t child = fork();
+    must(child >= 0);
+    if (child == 0) {
+        (void)alarm(10);
+        connect_init();
+        peer_prepare(true);
+        allocation_refuse(nth, all_after);
+        bool looked_up = look_up(), starved = allocation_allow() > 0;
+        _exit(!look_up() || (!looked_up && !starved) ? BAD : starved ? STARVED : WELL);
+    }
+    must(waitpid(child, &status, 0) == child);
+    must(WIFEXITED(status) && WEXITSTATUS(status) != BAD);
+    atomic_store(&allocation->refused, WEXITSTATUS(status) == STARVED);
+    return WEXITSTATUS(status) == STARVED ? REFUSED : DONE;
 }
 
 /* --- accepting --- */
@@ -337,11 +387,8 @@ static enum outcome accepting(void)
 }
 
 const struct workload net_workloads[] = {
-    {"net-loop", loops, NULL, 0, 4},
-    {"net-listeners", listeners, name_socket, 0, 20},
-    {"net-tls", tls, make_ca_file, 0, 500},
-    {"net-pool", pool, NULL, 0, 20},
-    {"net-peer", peer, make_connection, 0, 3},
-    {"net-acceptor", accepting, NULL, 0, 3},
-    {0},
+    {"net-loop", loops, NULL, 0, 4},           {"net-listeners", listeners, name_socket, 0, 20},
+    {"net-tls", tls, make_ca_file, 0, 500},    {"net-pool", pool, NULL, 0, 20},
+    {"net-peer", peer, make_connection, 0, 3}, {"net-first", first_lookups, make_clients_socket, 0, 0},
+    {"net-acceptor", accepting, NULL, 0, 3},   {0},
 };
