@@ -31,6 +31,8 @@ static void deadline_passed(struct timer *t)
     loop_stop(d->loop);
 }
 
+#define DRAIN_LEAST                                                                                                    \
+    100 /* milliseconds that workers with nothing left to do may take to say so, whatever the config says */
 #define DRAIN_END 10000 /* milliseconds that the end after a drain may take, closing everything */
 
 static void drain(struct daemon *d, const char *why)
@@ -50,8 +52,8 @@ static void drain(struct daemon *d, const char *why)
     daemon_tell_status(d);
     for (size_t i = 0; i < d->environment_count; i++)
         token_manager_quiesce(d->environments[i].tokens);
-    bool posted =
-        timer_set(d->loop, &d->drain_deadline, clock_now() + d->config->drain_timeout, deadline_passed) == PP_OK;
+    msec patience = d->config->drain_timeout > DRAIN_LEAST ? d->config->drain_timeout : DRAIN_LEAST;
+    bool posted = timer_set(d->loop, &d->drain_deadline, clock_now() + patience, deadline_passed) == PP_OK;
     for (unsigned i = 0; i < d->worker_count; i++)
         posted = worker_drain(d->workers[i]) == PP_OK && posted;
     if (!posted) {

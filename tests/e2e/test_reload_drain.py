@@ -156,6 +156,13 @@ def test_sigterm_when_idle_ends_at_once(daemon, fake):
     assert client.at_end()
 
 
+def test_without_patience_an_idle_daemon_still_ends_well(daemon, raw_upstream):
+    running = daemon(raw_upstream(tls=False, automatic=OK), settings={"drain_timeout": "0", "workers": 2})
+    with running.client() as client:
+        passed(client.get("/widget/a"))
+        assert running.terminate() == 0
+
+
 def turned_away(running):
     try:
         running.client().close()
