@@ -51,10 +51,19 @@ void daemon_log_lines(enum log_level level, const char *what, const struct buf *
 
 /* --- building --- */
 
+/* Tokens, and what is known of them, belong to the upstream they are for: with another one an environment begins anew.
+ */
+static bool same_upstream(const struct base_url *a, const struct base_url *b)
+{
+    return a->tls == b->tls && a->port == b->port && strcmp(a->host, b->host) == 0;
+}
+
 static enum pp_result build_environment(struct daemon *d, struct generation *g, const struct environment_config *ec,
                                         struct buf *problems)
 {
     struct daemon_environment *had = daemon_find(d, ec->name);
+    if (had != NULL && !same_upstream(&had->config->base_url, &ec->base_url))
+        had = NULL;
     struct daemon_environment built = had != NULL ? *had : (struct daemon_environment){0};
     struct problem problem = {0};
     built.config = ec;
@@ -184,14 +193,21 @@ static void tell_soon(struct daemon *d)
         log_error("main", NULL, "out of memory: some worker waits for the next reload");
 }
 
+static void post_tokens(struct daemon *d, const struct daemon_environment *e, const struct token_snapshot *snapshot)
+{
+    for (unsigned i = 0; i < d->worker_count; i++)
+        if (worker_tokens(d->workers[i], e->name, e->shared, snapshot) != PP_OK) {
+            log_error("token", e->name, "out of memory: worker %u was not told of the change of tokens yet", i);
+            tell_soon(d);
+        }
+}
+
 static void tokens_changed(void *owner, const char *environment, const struct token_snapshot *snapshot)
 {
     struct daemon *d = owner;
-    for (unsigned i = 0; i < d->worker_count; i++)
-        if (worker_tokens(d->workers[i], environment, snapshot) != PP_OK) {
-            log_error("token", environment, "out of memory: worker %u was not told of the change of tokens yet", i);
-            tell_soon(d);
-        }
+    const struct daemon_environment *e = daemon_find(d, environment);
+    if (e != NULL)
+        post_tokens(d, e, snapshot);
     daemon_tell_status(d);
 }
 
@@ -199,7 +215,7 @@ static void tell_tokens(struct daemon *d, const struct daemon_environment *e)
 {
     struct token_snapshot snapshot;
     token_manager_snapshot(e->tokens, &snapshot);
-    tokens_changed(d, e->name, &snapshot);
+    post_tokens(d, e, &snapshot);
     token_snapshot_clear(&snapshot);
 }
 
@@ -253,12 +269,31 @@ static enum pp_result listen_admin(struct daemon *d, struct generation *g, struc
 }
 
 /* The environment of that name in the generation, or NULL. */
-static const struct daemon_environment *successor(const struct generation *g, const char *name)
+static struct daemon_environment *successor(struct generation *g, const char *name)
 {
     for (size_t i = 0; i < g->count; i++)
         if (strcmp(g->environments[i].name, name) == 0)
             return &g->environments[i];
     return NULL;
+}
+
+/* Of an environment in force: lets go of what the generation does not go on with. */
+static void leave_environment(struct generation *g, struct daemon_environment *e)
+{
+    struct daemon_environment *next = successor(g, e->name);
+    if (next != NULL && next->shared == e->shared) {
+        if (!upstream_tls_same_trust(e->tls, next->tls))
+            log_info("config", e->name, "the CA certificates that Proof's may come from have changed");
+        upstream_tls_unref(&e->tls); /* the copy in the generation has its own */
+        return;
+    }
+    if (next != NULL) {
+        struct history *fresh = next->history;
+        next->history = e->history; /* of the name, whatever stood behind it */
+        e->history = fresh;
+        log_info("config", e->name, "base_url names another upstream: it is sent the tokens of its own source alone");
+    }
+    environment_discard(e);
 }
 
 /* From here on nothing can fail: workers are told, what is gone is let go. */
@@ -267,26 +302,18 @@ static void swap(struct daemon *d, struct generation *g)
     if (d->setup != NULL)
         worker_setup_unref(&d->setup);
     d->setup = worker_setup_ref(g->setup);
+    for (size_t i = 0; i < g->count; i++)
+        if (g->is_new[i])
+            tell_tokens(d, &g->environments[i]); /* first: it has them from its first request on */
     tell_setup(d);
-    for (size_t i = 0; i < d->environment_count; i++) {
-        struct daemon_environment *e = &d->environments[i];
-        const struct daemon_environment *next = successor(g, e->name);
-        if (next == NULL) {
-            environment_discard(e);
-            continue;
-        }
-        if (!upstream_tls_same_trust(e->tls, next->tls))
-            log_info("config", e->name, "the CA certificates that Proof's may come from have changed");
-        upstream_tls_unref(&e->tls); /* the copy in the generation has its own */
-    }
+    for (size_t i = 0; i < d->environment_count; i++)
+        leave_environment(g, &d->environments[i]);
     memcpy(d->environments, g->environments, sizeof d->environments);
     d->environment_count = g->count;
     for (size_t i = 0; i < d->environment_count; i++) {
         struct daemon_environment *e = &d->environments[i];
         struct token_manager_road road = {&e->road, e->tls};
-        if (g->is_new[i])
-            tell_tokens(d, e);
-        else if (token_manager_reload(e->tokens, g->config, e->config, &road) != PP_OK)
+        if (!g->is_new[i] && token_manager_reload(e->tokens, g->config, e->config, &road) != PP_OK)
             log_error("token", e->name, "out of memory: the token source in force stays as it was");
     }
     unlisten_admin(d, d->listeners, g->listeners);
@@ -340,7 +367,7 @@ static enum pp_result compare(const struct daemon *d, const struct config *confi
 
 /* A token file that an environment is newly told to use, be it a new one, must be good: its tokens would be gone at the
  * next start. One that was in use already and is bad now is no fault of the config: its tokens stay, and status says
- * so. */
+ * so. For another upstream any is new. */
 static enum pp_result check_new_sources(struct daemon *d, const struct config *config, struct config_problems *problems)
 {
     enum pp_result rc = PP_OK;
@@ -352,7 +379,8 @@ static enum pp_result check_new_sources(struct daemon *d, const struct config *c
         char key[128];
         if (e->token_source == TOKEN_SOURCE_INLINE ||
             (had != NULL && had->config->token_source != TOKEN_SOURCE_INLINE &&
-             strcmp(had->config->token_path, e->token_path) == 0))
+             strcmp(had->config->token_path, e->token_path) == 0 &&
+             same_upstream(&had->config->base_url, &e->base_url)))
             continue;
         enum pp_result read = token_file_read(e->token_path, &set, NULL, &problem);
         token_set_clear(&set);

@@ -23,7 +23,7 @@ void access_log_peer(struct log_fields *f, bool known, uint32_t uid, pid_t pid)
 static void log_words(struct log_fields *f, const struct exchange *ex, const char *name, struct str text)
 {
     struct token *held[LIMIT_TOKENS_HELD];
-    size_t count = token_store_tokens(ex->environment->tokens, held);
+    size_t count = token_store_tokens(ex->settings->tokens, held);
     for (size_t i = 0; i < count; i++)
         if (token_find(held[i], text) != SIZE_MAX)
             text = STR("(left out: it held a client_token)");

@@ -40,7 +40,7 @@ static void tell_of_leak(struct exchange *ex)
 static void mask_leaks(struct exchange *ex, struct str body)
 {
     struct token *held[LIMIT_TOKENS_HELD];
-    size_t count = token_store_tokens(ex->environment->tokens, held);
+    size_t count = token_store_tokens(ex->settings->tokens, held);
     struct str lines = all_lines(&ex->response.headers);
     bool masked = false;
     for (size_t i = 0; i < count; i++) {
@@ -68,7 +68,7 @@ void answer_guard(struct exchange *ex, size_t had)
     bool masked = false;
     if (!streams_guarded(ex))
         return;
-    size_t count = token_store_tokens(ex->environment->tokens, held);
+    size_t count = token_store_tokens(ex->settings->tokens, held);
     for (size_t i = 0; i < count; i++) {
         size_t before = token_length(held[i]) - 1, from = had > before ? had - before : 0;
         masked |= mask_token(held[i], (struct str){body.p + from, body.n - from});
@@ -85,7 +85,7 @@ static size_t ready(const struct exchange *ex)
     size_t waits = 0;
     if (body.n == 0 || ex->answer_complete || ex->broken || !streams_guarded(ex))
         return body.n;
-    size_t count = token_store_tokens(ex->environment->tokens, held);
+    size_t count = token_store_tokens(ex->settings->tokens, held);
     for (size_t i = 0; i < count; i++) {
         size_t begun = token_begun(held[i], body);
         waits = begun > waits ? begun : waits;

@@ -196,7 +196,7 @@ void attempt_start(struct exchange *ex, bool fresh)
 {
     /* A retry after a failure keeps its token: it was not the token's fault. */
     if (ex->plan.count == 0 || ex->token == NULL) {
-        struct token *t = token_store_next(ex->environment->tokens, &ex->plan, clock_now());
+        struct token *t = token_store_next(ex->settings->tokens, &ex->plan, clock_now());
         if (t == NULL) {
             answer_refuse(ex, REFUSAL_NO_TOKEN, "");
             return;

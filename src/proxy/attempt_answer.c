@@ -55,7 +55,7 @@ static bool try_again(struct exchange *ex, struct str rest)
                     ((ex->response.framing == RESPONSE_NO_BODY && rest.n == 0) ||
                      (ex->response.framing == RESPONSE_LENGTH && ex->response.content_length == (int64_t)rest.n));
     if (status == 401) {
-        struct token *next = token_store_next(ex->environment->tokens, &ex->plan, clock_now());
+        struct token *next = token_store_next(ex->settings->tokens, &ex->plan, clock_now());
         if (next == NULL)
             return false;
         metrics_count(ex->worker->metrics, ex->environment->metrics_index, METRICS_TOKEN_FALLBACKS, 0, 1);

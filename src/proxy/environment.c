@@ -11,6 +11,40 @@ struct pool_holder {
     struct upstream_tls *tls; /* a reference; NULL for plain http */
 };
 
+/* The replica of the token store for one upstream; it goes with the last settings that use it. */
+struct token_holder {
+    unsigned refs;
+    struct token_store *store;
+};
+
+static struct token_holder *token_holder_new(const struct token_store_policy *policy)
+{
+    struct token_holder *h = calloc(1, sizeof *h);
+    if (h == NULL)
+        return NULL;
+    h->refs = 1;
+    h->store = token_store_new(policy);
+    if (h->store == NULL) {
+        free(h);
+        return NULL;
+    }
+    return h;
+}
+
+static struct token_holder *token_holder_ref(struct token_holder *h)
+{
+    h->refs++;
+    return h;
+}
+
+static void token_holder_unref(struct token_holder *h)
+{
+    if (h == NULL || --h->refs > 0)
+        return;
+    token_store_free(h->store);
+    free(h);
+}
+
 struct environment_shared *environment_shared_new(unsigned places)
 {
     struct environment_shared *s = calloc(1, sizeof *s);
@@ -54,7 +88,7 @@ void environment_unref(struct environment **e)
         return;
     environment_settings_unref(&gone->settings);
     environment_shared_unref(&gone->shared);
-    token_store_free(gone->tokens);
+    token_holder_unref(gone->token_holder);
     free(gone->name);
     free(gone);
 }
@@ -81,6 +115,8 @@ void environment_settings_unref(struct environment_settings **s)
     if (gone == NULL || --gone->refs > 0)
         return;
     holder_unref(gone->holder);
+    token_holder_unref(gone->token_holder);
+    environment_shared_unref(&gone->shared);
     config_unref(&gone->config);
     free(gone);
 }
@@ -97,9 +133,11 @@ struct environment *environment_new(struct worker *worker, const char *name, uns
     e->metrics_index = metrics_index;
     e->shared = environment_shared_ref(shared);
     e->name = strdup(name);
-    e->tokens = token_store_new(&policy);
-    if (e->name == NULL || e->tokens == NULL)
+    e->token_holder = token_holder_new(&policy);
+    if (e->name == NULL || e->token_holder == NULL)
         environment_unref(&e);
+    else
+        e->tokens = e->token_holder->store;
     return e;
 }
 
@@ -155,32 +193,49 @@ static struct pool_holder *holder_new(struct loop *loop, const struct environmen
     return h;
 }
 
-enum pp_result environment_configure(struct environment *e, struct loop *loop, struct config *config,
-                                     const struct environment_config *ec, struct upstream_tls *tls)
+/* The tokens of these settings are the environment's from now on. */
+static void take_tokens(struct environment *e, struct environment_settings *s)
 {
+    if (e->shared == s->shared)
+        return;
+    environment_shared_unref(&e->shared);
+    token_holder_unref(e->token_holder);
+    e->shared = environment_shared_ref(s->shared);
+    e->token_holder = token_holder_ref(s->token_holder);
+    e->tokens = s->tokens;
+}
+
+enum pp_result environment_configure(struct environment *e, struct loop *loop, struct config *config,
+                                     const struct environment_config *ec, struct environment_shared *shared,
+                                     struct upstream_tls *tls)
+{
+    struct token_store_policy policy = {ec->old_token_grace, ec->probe_interval};
     struct environment_settings *s = calloc(1, sizeof *s);
     if (s == NULL)
         return PP_NOMEM;
+    s->refs = 1;
+    s->config = config_ref(config);
+    s->shared = environment_shared_ref(shared);
+    s->token_holder = e->shared == shared ? token_holder_ref(e->token_holder) : token_holder_new(&policy);
     if (e->settings != NULL && environment_same_road(e->settings->e, ec) &&
         upstream_tls_same_trust(e->settings->holder->tls, tls)) {
         s->holder = e->settings->holder;
         s->holder->refs++;
     } else {
         s->holder = holder_new(loop, ec, tls);
-        if (s->holder == NULL) {
-            free(s);
-            return PP_NOMEM;
-        }
     }
-    struct token_store_policy policy = {ec->old_token_grace, ec->probe_interval};
-    s->refs = 1;
-    s->config = config_ref(config);
+    if (s->token_holder == NULL || s->holder == NULL) {
+        environment_settings_unref(&s);
+        return PP_NOMEM;
+    }
     s->e = ec;
     s->pool = s->holder->pool;
+    s->tokens = s->token_holder->store;
     s->timeouts = (struct server_timeouts){ec->header_timeout, ec->body_timeout, ec->client_idle_timeout};
-    s->max_inflight = environment_max_inflight(ec, config, e->shared->places);
+    s->max_inflight = environment_max_inflight(ec, config, shared->places);
     fill_policy(&s->policy, ec);
-    token_store_set_policy(e->tokens, &policy);
+    token_store_set_policy(s->tokens, &policy);
+    take_tokens(e, s);
     environment_settings_unref(&e->settings);
     e->settings = s;
     e->generation++;

@@ -1,7 +1,9 @@
 /* One environment as one worker sees it: its config, its pool, its replica of the token store, what is under way.
  *
  * Lives as long as the worker knows the name; a reload replaces its `settings`, and exchanges keep those they began
- * with. Worker's thread only, but for the counters shared among workers. */
+ * with. Tokens belong to the upstream they are for: where a reload names another scheme, host or port, the environment
+ * begins anew with others, and what is under way ends with the old ones. Worker's thread only, but for the counters
+ * shared among workers. */
 #ifndef PP_PROXY_ENVIRONMENT_H
 #define PP_PROXY_ENVIRONMENT_H
 
@@ -37,7 +39,10 @@ struct environment_settings {
     const struct environment_config *e;
     struct admission_policy policy;
     struct server_timeouts timeouts;
-    unsigned max_inflight; /* environment_max_inflight */
+    unsigned max_inflight;             /* environment_max_inflight */
+    struct environment_shared *shared; /* a reference */
+    struct token_holder *token_holder; /* a reference */
+    struct token_store *tokens;        /* the holder's: what exchanges of these settings are sent with */
     struct pool_holder *holder;
     struct upstream_pool *pool; /* the holder's */
 };
@@ -51,7 +56,8 @@ struct environment {
     unsigned listeners_lost; /* by reloads: each client that came before the last of them gets one more answer */
     unsigned metrics_index;  /* base/metrics.h */
     struct environment_settings *settings;
-    struct environment_shared *shared;
+    struct environment_shared *shared; /* a reference; as in the settings now */
+    struct token_holder *token_holder;
     struct token_store *tokens;
     struct retry_budget budget;
     struct server_group clients;
@@ -78,9 +84,11 @@ struct environment *environment_new(struct worker *worker, const char *name, uns
                                     struct environment_shared *shared,
                                     const struct environment_config *config) PP_MUST_CHECK;
 
-/* Takes up a config: new settings, and a new pool if the way upstream or whom it trusts changed. The old settings go
- * when their last exchange ends. PP_NOMEM changes nothing. */
+/* Takes up a config: new settings, a new pool if the way upstream or whom it trusts changed, and another store of
+ * tokens, with none in it, if `shared` is another one. The old settings go when their last exchange ends. PP_NOMEM
+ * changes nothing. */
 enum pp_result environment_configure(struct environment *e, struct loop *loop, struct config *config,
-                                     const struct environment_config *ec, struct upstream_tls *tls) PP_MUST_CHECK;
+                                     const struct environment_config *ec, struct environment_shared *shared,
+                                     struct upstream_tls *tls) PP_MUST_CHECK;
 
 #endif

@@ -114,8 +114,8 @@ static const char no_place[] = "max_inflight requests are under way; try again i
 static enum refusal take_capacity(struct exchange *ex, bool body_follows, const char **detail)
 {
     const struct environment_config *e = ex->settings->e;
-    struct environment_shared *shared = ex->environment->shared;
-    if (!token_store_usable(ex->environment->tokens))
+    struct environment_shared *shared = ex->settings->shared;
+    if (!token_store_usable(ex->settings->tokens))
         return REFUSAL_NO_TOKEN;
     if (body_follows)
         ex->counted_receiving = take_or_make_place(ex, &shared->receiving, true);
@@ -138,7 +138,7 @@ static enum refusal take_capacity(struct exchange *ex, bool body_follows, const 
 static void give_receiving_back(struct exchange *ex)
 {
     if (ex->counted_receiving)
-        atomic_fetch_sub_explicit(&ex->environment->shared->receiving, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&ex->settings->shared->receiving, 1, memory_order_relaxed);
     ex->counted_receiving = false;
 }
 
@@ -146,7 +146,7 @@ static void give_places_back(struct exchange *ex)
 {
     give_receiving_back(ex);
     if (ex->counted_inflight)
-        atomic_fetch_sub_explicit(&ex->environment->shared->inflight, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&ex->settings->shared->inflight, 1, memory_order_relaxed);
     ex->counted_inflight = false;
     if (ex->admitted)
         metrics_gauge(ex->worker->metrics, ex->environment->metrics_index, METRICS_INFLIGHT, -1);
@@ -227,7 +227,7 @@ static void *begin(struct server_request *request, const struct server_head *hea
 static void start(struct exchange *ex)
 {
     if (!ex->counted_inflight) {
-        ex->counted_inflight = take_or_make_place(ex, &ex->environment->shared->inflight, false);
+        ex->counted_inflight = take_or_make_place(ex, &ex->settings->shared->inflight, false);
         if (!ex->counted_inflight) {
             answer_refuse(ex, REFUSAL_OVERLOADED, no_place);
             return;
@@ -333,7 +333,7 @@ static void exchange_end(struct exchange *ex, enum exchange_reason reason)
         access_log_write(ex, now);
     give_places_back(ex);
     if (ex->counted_websocket)
-        atomic_fetch_sub_explicit(&ex->environment->shared->websockets, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&ex->settings->shared->websockets, 1, memory_order_relaxed);
     token_unref(&ex->token);
     environment_settings_unref(&ex->settings);
     exchange_free(ex);

@@ -130,7 +130,8 @@ void tunnel_end(struct tunnel *t, bool reset)
     }
     metrics_websocket_close(w->metrics, t->environment->metrics_index, t->metrics_handle);
     atomic_fetch_sub_explicit(&token_use(t->token)->websockets, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&t->environment->shared->websockets, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&t->shared->websockets, 1, memory_order_relaxed);
+    environment_shared_unref(&t->shared);
     token_unref(&t->token);
     environment_unref(&t->environment);
     if (t->prev != NULL)
@@ -299,6 +300,7 @@ static struct tunnel *tunnel_new(const struct tunnel_start *start)
         return NULL;
     t->set = start->worker->tunnels;
     t->environment = environment_ref(start->environment);
+    t->shared = environment_shared_ref(start->settings->shared);
     t->token = token_ref(start->token);
     t->upstream = start->upstream;
     t->watch.fd = -1;
@@ -351,7 +353,7 @@ void tunnel_begin(const struct tunnel_start *start)
     if (t == NULL) {
         (void)close(start->client_fd);
         upstream_release(start->upstream, false, 0);
-        atomic_fetch_sub_explicit(&start->environment->shared->websockets, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&start->settings->shared->websockets, 1, memory_order_relaxed);
         log_error("tunnel", start->environment->name, "out of memory for a WebSocket; it was closed at once");
         return;
     }

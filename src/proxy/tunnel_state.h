@@ -67,8 +67,9 @@ struct tunnel {
     struct deferred later; /* the next run, or the freeing */
     struct tunnel *next, *prev;
     struct tunnel_set *set;
-    struct environment *environment; /* a reference */
-    struct token *token;             /* a reference */
+    struct environment *environment;   /* a reference */
+    struct environment_shared *shared; /* a reference; where it is counted */
+    struct token *token;               /* a reference */
     struct upstream_connection *upstream;
     struct tunnel_stream streams[2];
 

@@ -33,7 +33,7 @@ struct worker_setup {
     struct worker_setup_environment {
         const struct environment_config *config;
         unsigned metrics_index;
-        struct environment_shared *shared; /* a reference; the same one across reloads */
+        struct environment_shared *shared; /* a reference; the same one across reloads while the upstream is the same */
         struct upstream_tls *tls;          /* a reference; NULL for plain http */
         struct listener *listeners[LIMIT_LISTENERS * 2];
         size_t listener_count;
@@ -71,7 +71,7 @@ struct worker {
     char *scratch;        /* WORKER_SCRATCH bytes, for whoever reads right now */
     bool log_access;
     struct timer setup_again;    /* armed: some part of `setup` could not be taken up */
-    struct message *late_tokens; /* of environments that could not be made yet; in order */
+    struct message *late_tokens; /* of environments, or upstreams of theirs, that are not there yet; in order */
     bool draining, drained_said;
     pthread_t thread;
     bool running;
@@ -87,8 +87,9 @@ enum pp_result worker_start(struct worker *w) PP_MUST_CHECK;
 
 /* These post a message and return at once. PP_NOMEM: nothing was posted. */
 enum pp_result worker_configure(struct worker *w, struct worker_setup *setup) PP_MUST_CHECK; /* takes a reference */
-enum pp_result worker_tokens(struct worker *w, const char *environment,
-                             const struct token_snapshot *snapshot) PP_MUST_CHECK; /* copies */
+/* Copies. `shared` names the upstream they are for: they may come before the setup that says so, and wait for it. */
+enum pp_result worker_tokens(struct worker *w, const char *environment, struct environment_shared *shared,
+                             const struct token_snapshot *snapshot) PP_MUST_CHECK;
 /* No new client is accepted; idle ones are let go; exchanges finish; tunnels get their Close. */
 enum pp_result worker_drain(struct worker *w) PP_MUST_CHECK;
 

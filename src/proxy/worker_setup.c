@@ -64,13 +64,13 @@ static bool apply_environment(struct worker *w, struct worker_setup *setup, stru
     bool whole = true;
     if (e == NULL) {
         e = environment_new(w, se->config->name, se->metrics_index, se->shared, se->config);
-        if (e == NULL || environment_configure(e, w->loop, setup->config, se->config, se->tls) != PP_OK) {
+        if (e == NULL || environment_configure(e, w->loop, setup->config, se->config, se->shared, se->tls) != PP_OK) {
             environment_unref(&e);
             goto failed;
         }
         e->next = w->environments;
         w->environments = e;
-    } else if (environment_configure(e, w->loop, setup->config, se->config, se->tls) != PP_OK) {
+    } else if (environment_configure(e, w->loop, setup->config, se->config, se->shared, se->tls) != PP_OK) {
         whole = false; /* goes on as it was, on whatever it is to listen now */
     }
     tunnel_set_tokens_changed(w->tunnels, e); /* websocket_retire_delay may be another one now */
@@ -122,6 +122,7 @@ static bool listens_on(const struct worker_setup *setup, const char *name, const
 }
 
 static void apply_again(struct timer *t);
+static void drop_tokens_of_others(struct worker *w);
 
 static void apply(struct worker *w)
 {
@@ -171,6 +172,7 @@ static void deliver_setup(struct message *m)
     w->setup = setup;
     free(sm);
     apply(w);
+    drop_tokens_of_others(w);
 }
 
 enum pp_result worker_configure(struct worker *w, struct worker_setup *setup)
@@ -189,12 +191,14 @@ enum pp_result worker_configure(struct worker *w, struct worker_setup *setup)
 struct tokens_message {
     struct message message;
     struct token_snapshot snapshot;
+    struct environment_shared *shared; /* a reference */
     char environment[64];
 };
 
 static void free_tokens(struct tokens_message *tm)
 {
     token_snapshot_clear(&tm->snapshot);
+    environment_shared_unref(&tm->shared);
     free(tm);
 }
 
@@ -207,38 +211,56 @@ void worker_drop_late_tokens(struct worker *w)
     }
 }
 
+/* They waited for a setup; the one in force does not want them. */
+static void drop_tokens_of_others(struct worker *w)
+{
+    for (struct message **at = &w->late_tokens; *at != NULL;) {
+        struct tokens_message *tm = (struct tokens_message *)*at;
+        bool wanted = false;
+        for (size_t i = 0; i < w->setup->environment_count; i++)
+            wanted |= w->setup->environments[i].shared == tm->shared;
+        if (wanted) {
+            at = &tm->message.next;
+            continue;
+        }
+        *at = tm->message.next;
+        free_tokens(tm);
+    }
+}
+
 static void deliver_tokens(struct message *m)
 {
     struct tokens_message *tm = (struct tokens_message *)m;
     struct worker *w = m->receiver;
     struct environment *e = find(w, tm->environment);
     uint32_t behind = 0;
-    if (e == NULL && w->setup != NULL && configured(w->setup, tm->environment)) {
+    if (e == NULL || e->shared != tm->shared) {
         struct message **at = &w->late_tokens;
         while (*at != NULL)
             at = &(*at)->next;
+        m->next = NULL;
         *at = m;
         return;
     }
-    if (e != NULL) {
-        token_store_adopt(e->tokens, &tm->snapshot, &behind);
-        for (size_t i = 0; i < tm->snapshot.count; i++) {
-            struct token_knowledge known;
-            if ((behind & (1u << i)) != 0 && token_store_knowledge(e->tokens, tm->snapshot.items[i].token, &known))
-                w->hooks.learned(w->hooks.owner, e->name, tm->snapshot.items[i].token, &known);
-        }
-        tunnel_set_tokens_changed(w->tunnels, e);
+    token_store_adopt(e->tokens, &tm->snapshot, &behind);
+    for (size_t i = 0; i < tm->snapshot.count; i++) {
+        struct token_knowledge known;
+        if ((behind & (1u << i)) != 0 && token_store_knowledge(e->tokens, tm->snapshot.items[i].token, &known))
+            w->hooks.learned(w->hooks.owner, e->name, tm->snapshot.items[i].token, &known);
     }
+    tunnel_set_tokens_changed(w->tunnels, e);
     free_tokens(tm);
 }
 
-enum pp_result worker_tokens(struct worker *w, const char *environment, const struct token_snapshot *snapshot)
+enum pp_result worker_tokens(struct worker *w, const char *environment, struct environment_shared *shared,
+                             const struct token_snapshot *snapshot)
 {
     struct tokens_message *m = calloc(1, sizeof *m);
     if (m == NULL)
         return PP_NOMEM;
     m->message = (struct message){.deliver = deliver_tokens, .receiver = w};
     (void)snprintf(m->environment, sizeof m->environment, "%s", environment);
+    m->shared = environment_shared_ref(shared);
     token_snapshot_copy(snapshot, &m->snapshot);
     loop_post(w->loop, &m->message);
     return PP_OK;

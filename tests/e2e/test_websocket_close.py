@@ -158,6 +158,18 @@ def test_reloads_and_added_tokens_touch_no_tunnel(daemon, raw_upstream, vault, t
         assert '"event":"websocket_end"' not in running.log
 
 
+def test_at_another_upstream_tunnels_are_asked_to_come_again(daemon, raw_upstream):
+    running = daemon(upstream := raw_upstream(), websocket_retire_delay="1s")
+    with Pair(running, upstream) as pair:
+        running.environments["production"]["base_url"] = (other := raw_upstream()).url
+        running.write_config()
+        running.reload()
+        pair.both_ways()
+        with Pair(running, other) as again:
+            assert read_close(pair.take) == (1012, b"token retired", False)
+            again.both_ways()
+
+
 def test_a_removed_environment_keeps_its_tunnels(daemon, raw_upstream, token, certs):
     upstream = raw_upstream()
     keys = {"base_url": upstream.url, "token_file": [token], "tls": {"ca_file": f"{certs}/ca.crt"}}

@@ -306,7 +306,7 @@ static bool tell(struct parts *p)
 {
     struct token_snapshot snapshot;
     token_store_snapshot(p->store, &snapshot);
-    bool told = ok(worker_configure(p->worker, p->setup)) && ok(worker_tokens(p->worker, "a", &snapshot));
+    bool told = ok(worker_configure(p->worker, p->setup)) && ok(worker_tokens(p->worker, "a", p->shared, &snapshot));
     token_snapshot_clear(&snapshot);
     return told;
 }

@@ -56,7 +56,8 @@ static void configure(void)
     struct environment_shared *shared = environment_shared_new(16);
     const struct environment_config *ec = &config->environments[0];
     environment = environment_new(worker, "fuzz", metrics_environment(metrics, "fuzz"), shared, ec);
-    FUZZ_ASSERT(environment != NULL && environment_configure(environment, worker->loop, config, ec, NULL) == PP_OK);
+    FUZZ_ASSERT(environment != NULL &&
+                environment_configure(environment, worker->loop, config, ec, shared, NULL) == PP_OK);
     struct token *token = token_new(FRONT_TOKEN, sizeof FRONT_TOKEN - 1, 0);
     FUZZ_ASSERT(token != NULL && token_store_replace(environment->tokens, &token, 1, now, 0) == PP_OK);
     token_unref(&token);

@@ -136,7 +136,7 @@ static inline void rig_configure(struct rig *r, const char *keys)
     if (r->environment == NULL)
         r->environment = environment_new(r->worker, "test", metrics_environment(r->metrics, "test"), r->shared, ec);
     ck_assert_ptr_nonnull(r->environment);
-    ck_assert_int_eq(environment_configure(r->environment, r->worker->loop, r->config, ec, NULL), PP_OK);
+    ck_assert_int_eq(environment_configure(r->environment, r->worker->loop, r->config, ec, r->shared, NULL), PP_OK);
 }
 
 /* `keys` are further ones of the environment. */
