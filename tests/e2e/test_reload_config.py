@@ -162,5 +162,7 @@ def test_a_ca_file_replaced_where_it_is_takes_effect(daemon, raw_upstream, certs
 
 
 def test_a_start_never_tells_of_a_failed_reload(running):
+    with running.notices.changed:  # the first comes after READY
+        assert running.notices.changed.wait_for(running.notices.status, 20)
     told = [line for line in running.notices.lines if line.startswith("STATUS=")]
     assert told and not [line for line in told if "FAILED" in line], told
