@@ -4,11 +4,13 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,6 +29,12 @@ static log_sink log_sink_now;
 static void *log_sink_owner;
 static bool log_stuck; /* standard error took nothing within LOG_PATIENCE: it is not waited for again until it does */
 static bool log_torn;  /* the last line got out in part: the next begins on a line of its own */
+static unsigned long log_lost; /* lines, since the last that said so */
+
+/* How standard error is written to, so that one who does not read it holds nobody up. */
+static int log_descriptor = STDERR_FILENO; /* of a pipe: opened anew, not to be waited for */
+static bool log_is_socket;
+static struct stat log_opened; /* what log_descriptor was opened for */
 
 static bool stderr_is_journal(void)
 {
@@ -39,8 +47,26 @@ static bool stderr_is_journal(void)
     return strcmp(stream, expected) == 0;
 }
 
+/* A flag set on standard error itself would be set for all who share it. */
+static void open_standard_error(void)
+{
+    struct stat st = {0};
+    int known = fstat(STDERR_FILENO, &st);
+    pthread_mutex_lock(&log_lock);
+    if (known == 0 && (st.st_dev != log_opened.st_dev || st.st_ino != log_opened.st_ino)) {
+        if (log_descriptor != STDERR_FILENO)
+            (void)close(log_descriptor);
+        int again = S_ISFIFO(st.st_mode) ? open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_CLOEXEC) : -1;
+        log_descriptor = again >= 0 ? again : STDERR_FILENO; /* not ours to open: then it is waited for */
+        log_is_socket = S_ISSOCK(st.st_mode);
+        log_opened = st;
+    }
+    pthread_mutex_unlock(&log_lock);
+}
+
 void log_configure(enum log_level level, enum log_format format)
 {
+    open_standard_error();
     atomic_store(&log_level_now, (int)level);
     atomic_store(&log_format_now, (int)format);
     if (!atomic_load(&log_to_journal) && stderr_is_journal()) /* asked once: the environment is cleared after start */
@@ -60,41 +86,76 @@ bool log_enabled(enum log_level level)
     return (int)level <= atomic_load_explicit(&log_level_now, memory_order_relaxed);
 }
 
-/* True when it may take more. Others can have made it non-blocking, as it is shared with whoever started us. */
+/* True when it may take more. */
 static bool wait_for_reader(void)
 {
-    struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+    struct pollfd p = {.fd = log_descriptor, .events = POLLOUT};
     log_stuck = poll(&p, 1, log_stuck ? 0 : LOG_PATIENCE) <= 0;
     return !log_stuck;
 }
 
-static void write_to_stderr(const char *lines, size_t n)
+/* True when all of it got out. */
+static bool write_to_stderr(const char *lines, size_t n)
 {
     while (n > 0) {
-        ssize_t done = write(STDERR_FILENO, lines, n);
+        ssize_t done = log_is_socket ? send(log_descriptor, lines, n, MSG_DONTWAIT | MSG_NOSIGNAL)
+                                     : write(log_descriptor, lines, n);
         if (done < 0 && (errno == EINTR || (errno == EAGAIN && wait_for_reader())))
             continue;
         if (done <= 0)
-            return; /* nowhere left to say it */
+            return false; /* nowhere left to say it */
         log_stuck = false;
         log_torn = lines[done - 1] != '\n';
         lines += done;
         n -= (size_t)done;
     }
+    return true;
+}
+
+static void make_message(struct buf *line, enum log_level level, const char *component, const char *environment,
+                         const char *message);
+
+/* False while nothing gets out still. */
+static bool tell_of_losses(void)
+{
+    struct buf line;
+    char text[96];
+    (void)snprintf(text, sizeof text, "%lu lines are missing here: nobody read them", log_lost);
+    buf_init(&line, LOG_LINE_MAX);
+    make_message(&line, LOG_LEVEL_WARNING, "log", NULL, text);
+    bool told = !line.failed && write_to_stderr(line.data, buf_len(&line));
+    buf_free(&line);
+    return told;
+}
+
+static unsigned long count_lines(const char *lines, size_t n)
+{
+    unsigned long count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += lines[i] == '\n';
+    return count;
+}
+
+static void write_or_lose(const char *lines, size_t n)
+{
+    if (log_torn && !write_to_stderr("\n", 1)) {
+        log_lost += count_lines(lines, n);
+        return;
+    }
+    if (log_lost > 0 && tell_of_losses())
+        log_lost = 0;
+    if (log_lost > 0 || !write_to_stderr(lines, n))
+        log_lost += count_lines(lines, n);
 }
 
 void log_write(const char *lines, size_t n)
 {
     int saved = errno;
     pthread_mutex_lock(&log_lock);
-    if (log_sink_now != NULL) {
+    if (log_sink_now != NULL)
         log_sink_now(log_sink_owner, lines, n);
-    } else {
-        if (log_torn)
-            write_to_stderr("\n", 1);
-        if (!log_torn)
-            write_to_stderr(lines, n);
-    }
+    else
+        write_or_lose(lines, n);
     pthread_mutex_unlock(&log_lock);
     errno = saved;
 }
@@ -232,17 +293,23 @@ static void mark_as_cut(char *text, size_t size)
     memcpy(text + n, "...", sizeof "...");
 }
 
-static void write_message(enum log_level level, const char *component, const char *environment, const char *message)
+static void make_message(struct buf *line, enum log_level level, const char *component, const char *environment,
+                         const char *message)
 {
-    struct buf line;
     struct log_fields f;
-    buf_init(&line, LOG_LINE_MAX);
-    log_fields_begin(&f, &line, level, clock_wall());
+    log_fields_begin(&f, line, level, clock_wall());
     log_field_str(&f, "component", str_of(component));
     if (environment != NULL)
         log_field_str(&f, "environment", str_of(environment));
     log_field_str(&f, "message", str_of(message));
     log_fields_end(&f);
+}
+
+static void write_message(enum log_level level, const char *component, const char *environment, const char *message)
+{
+    struct buf line;
+    buf_init(&line, LOG_LINE_MAX);
+    make_message(&line, level, component, environment, message);
     if (!line.failed)
         log_write(line.data, buf_len(&line));
     else

@@ -60,8 +60,10 @@ void log_field_int(struct log_fields *f, const char *key, int64_t value);
 void log_field_usec(struct log_fields *f, const char *key, int64_t usec);
 void log_fields_end(struct log_fields *f);
 
-/* Writes finished lines to the sink as they are. Lines never interleave with those of other threads. A standard error
- * that takes nothing is waited for as write(2) waits, or if it is non-blocking for a second; then lines are lost. */
+/* Writes finished lines to the sink as they are. Lines never interleave with those of other threads. A pipe or socket
+ * that takes nothing is waited for, a second; then lines are lost, until it takes some again, and a line says how many:
+ * who does not read a log must not hold up who serves. (A pipe of another user's, which cannot be opened anew, is
+ * waited for as write(2) waits.) */
 void log_write(const char *lines, size_t n);
 
 /* Appends `s` as the inside of a JSON string (RFC 8259 7): quotes, backslash, control bytes and bytes that are not
