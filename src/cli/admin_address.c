@@ -117,6 +117,7 @@ void admin_client_address(const char *config_path, const char *given, char out[s
         return;
     config_problems_init(&problems);
     if (config_load(config_path, &config, &problems) == PP_OK) {
+        out[0] = '\0'; /* not the default one, where another daemon may be */
         for (size_t i = 0; i < config->admin_listen.count; i++) {
             const struct listen_address *a = &config->admin_listen.items[i];
             if (a->kind == LISTEN_SYSTEMD)

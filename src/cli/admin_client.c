@@ -168,6 +168,10 @@ enum pp_result admin_client_request(const char *address, const char *method, con
     struct buf raw;
     int fd = -1;
     bool unix_socket = strncmp(address, "unix:", 5) == 0;
+    if (address[0] == '\0')
+        return problem_set(problem, PP_INVALID,
+                           "admin.listen names no address that commands can reach: if the daemon has one, name it with "
+                           "--admin");
     buf_init(&raw, ANSWER_MAX);
     enum pp_result rc = unix_socket ? connect_unix(address + 5, address, timeout, &fd, problem)
                                     : connect_tcp(address, timeout, &fd, problem);

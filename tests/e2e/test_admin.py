@@ -286,6 +286,15 @@ def test_without_a_daemon(running):
         assert done.returncode == 1 and "no daemon answers" in done.stderr, arguments
 
 
+def test_without_an_admin_address_no_other_daemon_is_asked(daemon, fake):
+    """Not whichever has the default one, say."""
+    running = daemon(fake, settings={"admin": {"listen": []}})
+    for arguments in (["status"], ["reload"], ["wait", "--max", "1s"]):
+        done = command(running, *arguments)
+        assert done.returncode == 1 and "admin.listen names no address" in done.stderr, arguments
+        assert "/run/" not in done.stderr
+
+
 def test_a_daemon_that_hangs(running, tmp_path):
     """Its queue is full: even to connect takes for ever."""
     with socket.socket(socket.AF_UNIX) as deaf, contextlib.ExitStack() as queue:
