@@ -167,6 +167,10 @@ static inline void front_answer(struct front_upstream *u, struct front_connectio
             front_say(c, STR("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"));
             break;
         }
+        if (head->key.n == 0) { /* whoever names it in Connection has it dropped */
+            front_say(c, STR("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"));
+            break;
+        }
         front_accept_key(head->key, accepted);
         (void)snprintf(text, sizeof text,
                        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -181,7 +185,7 @@ static inline void front_answer(struct front_upstream *u, struct front_connectio
 /* Takes one whole request from the front of what came, judges and answers it. False when there is none. */
 static inline bool front_request(struct front_upstream *u, struct front_connection *c)
 {
-    const struct written_rules rules = {str_of(u->host), STR(FRONT_CREDENTIAL), STR("X-Guard")};
+    const struct written_rules rules = {str_of(u->host), STR(FRONT_CREDENTIAL), STR_NONE};
     struct str in = buf_str(&c->in), body = STR_NONE;
     struct buf pieces;
     const char *end = in.n == 0 ? NULL : memmem(in.p, in.n, "\r\n\r\n", 4);

@@ -44,8 +44,8 @@ static inline void written_see(struct written *seen, const struct written_rules 
         seen->lengths++;
         seen->length = value;
     }
-    if (header_names_alike(name, STR("sec-websocket-key")))
-        seen->key = value;
+    if (str_equal_nocase(name, STR("sec-websocket-key"))) /* a look-alike is just another line */
+        seen->key = str_trim(value); /* blanks around a value travel, and are not part of it (RFC 9110 5.5) */
     seen->connection += header_names_alike(name, STR("connection"));
     seen->upgrade += header_names_alike(name, STR("upgrade"));
     seen->via += header_names_alike(name, STR("via"));
