@@ -70,16 +70,25 @@ static enum pp_result load_system(SSL_CTX *context, struct problem *problem)
                        files[0]);
 }
 
+/* OpenSSL looks into a certificate's extensions once, and what had no memory for that is "invalid" for as long as the
+ * context lives. So it looks now, and not with the first handshake. */
+static enum pp_result settle(X509 *certificate)
+{
+    ERR_clear_error();
+    bool well = X509_check_purpose(certificate, -1, 0) == 1; /* -1: for no purpose in particular */
+    return well || ERR_GET_REASON(ERR_peek_error()) != ERR_R_MALLOC_FAILURE ? PP_OK : PP_NOMEM;
+}
+
 /* Digests of all certificates, folded into one. */
 static enum pp_result digest_trust(struct upstream_tls *t, struct problem *problem)
 {
     STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(SSL_CTX_get_cert_store(t->context));
     for (int i = 0; i < sk_X509_OBJECT_num(objects); i++) {
-        const X509 *certificate = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(objects, i));
+        X509 *certificate = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(objects, i));
         unsigned char digest[TRUST_DIGEST];
         if (certificate == NULL) /* a revocation list */
             continue;
-        if (X509_digest(certificate, EVP_sha256(), digest, NULL) != 1)
+        if (settle(certificate) != PP_OK || X509_digest(certificate, EVP_sha256(), digest, NULL) != 1)
             return problem_set(problem, PP_NOMEM, "out of memory");
         for (size_t n = 0; n < TRUST_DIGEST; n++)
             t->trust[n] ^= digest[n];

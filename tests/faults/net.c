@@ -13,9 +13,15 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <signal.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -187,6 +193,110 @@ static enum outcome tls(void)
     (void)close(pair[0]);
     (void)close(pair[1]);
     return outcome;
+}
+
+/* --- a context outlives the handshakes that have no memory --- */
+
+static in_port_t server_port;
+
+static X509 *make_certificate(EVP_PKEY *key, X509 *issuer, EVP_PKEY *by, int extension, const char *value)
+{
+    X509 *c = X509_new();
+    X509 *issued_by = issuer == NULL ? c : issuer;
+    X509V3_CTX context;
+    must(c != NULL && X509_set_version(c, 2) == 1 && X509_set_pubkey(c, key) == 1);
+    must(ASN1_INTEGER_set(X509_get_serialNumber(c), issuer == NULL ? 1 : 2) == 1);
+    must(X509_gmtime_adj(X509_getm_notBefore(c), -3600) != NULL &&
+         X509_gmtime_adj(X509_getm_notAfter(c), 3600) != NULL);
+    must(X509_NAME_add_entry_by_txt(X509_get_subject_name(c), "CN", MBSTRING_ASC,
+                                    (const unsigned char *)(issuer == NULL ? "authority" : "server"), -1, -1, 0) == 1);
+    must(X509_set_issuer_name(c, X509_get_subject_name(issued_by)) == 1);
+    X509V3_set_ctx(&context, issued_by, c, NULL, NULL, 0);
+    X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, &context, extension, value);
+    must(e != NULL && X509_add_ext(c, e, -1) == 1 && X509_sign(c, by, EVP_sha256()) > 0);
+    X509_EXTENSION_free(e);
+    return c;
+}
+
+/* In a process of its own, which has memory always and ends with this one. */
+static void serve_hands(int listening, X509 *certificate, EVP_PKEY *key)
+{
+    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)alarm(0);
+    must(SSL_CTX_use_certificate(context, certificate) == 1 && SSL_CTX_use_PrivateKey(context, key) == 1);
+    for (;;) {
+        int fd = accept(listening, NULL, NULL);
+        SSL *s = SSL_new(context);
+        must(fd >= 0 && s != NULL && SSL_set_fd(s, fd) == 1);
+        (void)SSL_accept(s);
+        SSL_free(s);
+        (void)close(fd);
+    }
+}
+
+static void make_server(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    EVP_PKEY *key = EVP_EC_gen("P-256"), *server_key = EVP_EC_gen("P-256");
+    X509 *anchor = make_certificate(key, NULL, key, NID_basic_constraints, "critical,CA:TRUE");
+    X509 *leaf = make_certificate(server_key, anchor, key, NID_subject_alt_name, "IP:127.0.0.1");
+    (void)snprintf(ca_file, sizeof ca_file, "%s/ca.crt", workload_folder());
+    FILE *f = fopen(ca_file, "we");
+    must(f != NULL && PEM_write_X509(f, anchor) == 1 && fclose(f) == 0);
+    int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    must(bind(listening, (struct sockaddr *)&address, size) == 0 && listen(listening, 1) == 0);
+    must(getsockname(listening, (struct sockaddr *)&address, &size) == 0);
+    server_port = address.sin_port;
+    pid_t server = fork();
+    must(server >= 0);
+    if (server == 0)
+        serve_hands(listening, leaf, server_key);
+    (void)close(listening);
+    X509_free(anchor);
+    X509_free(leaf);
+    EVP_PKEY_free(key);
+    EVP_PKEY_free(server_key);
+}
+
+static bool shakes_hands(struct upstream_tls *shared, struct problem *why)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = server_port};
+    struct ssl_st *connection = NULL;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    must(fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0);
+    must(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+    enum pp_result rc = tls_new(shared, fd, &connection);
+    if (rc == PP_OK) {
+        struct pollfd heard = {.fd = fd, .events = POLLIN};
+        while ((rc = tls_handshake(shared, connection, why)) == PP_AGAIN)
+            must(poll(&heard, 1, 5000) == 1);
+        tls_free(&connection, false);
+    }
+    (void)close(fd);
+    return rc == PP_OK;
+}
+
+/* What OpenSSL finds out about trust anchors it keeps: it must not be what it made of them without memory. */
+static enum outcome trust(void)
+{
+    struct upstream_settings settings = road;
+    struct upstream_tls *shared = NULL;
+    struct problem problem = {""};
+    uint64_t nth = atomic_load(&allocation->fail_at);
+    bool all_after = atomic_load(&allocation->all_after) != 0;
+    (void)allocation_allow();
+    settings.ca_file = ca_file;
+    must(upstream_tls_new(&settings, &shared, &problem) == PP_OK);
+    allocation_refuse(nth, all_after);
+    bool well = shakes_hands(shared, &problem);
+    must(well || workload_starved());
+    workload_memory_is_back();
+    must(shakes_hands(shared, &problem));
+    upstream_tls_unref(&shared);
+    return well ? DONE : REFUSED;
 }
 
 struct asker {
@@ -387,8 +497,13 @@ static enum outcome accepting(void)
 }
 
 const struct workload net_workloads[] = {
-    {"net-loop", loops, NULL, 0, 4},           {"net-listeners", listeners, name_socket, 0, 20},
-    {"net-tls", tls, make_ca_file, 0, 500},    {"net-pool", pool, NULL, 0, 20},
-    {"net-peer", peer, make_connection, 0, 3}, {"net-first", first_lookups, make_clients_socket, 0, 0},
-    {"net-acceptor", accepting, NULL, 0, 3},   {0},
+    {"net-loop", loops, NULL, 0, 4},
+    {"net-listeners", listeners, name_socket, 0, 20},
+    {"net-tls", tls, make_ca_file, 0, 500},
+    {"net-trust", trust, make_server, 3, 300},
+    {"net-pool", pool, NULL, 0, 20},
+    {"net-peer", peer, make_connection, 0, 3},
+    {"net-first", first_lookups, make_clients_socket, 0, 0},
+    {"net-acceptor", accepting, NULL, 0, 3},
+    {0},
 };
