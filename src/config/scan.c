@@ -1,6 +1,7 @@
 /* One pass over the text of a config file: its characters, its tokens and their order. */
 #include "config/scan.h"
 
+#include <stdint.h>
 #include <stdio.h>
 
 #include "base/ascii.h"
@@ -229,7 +230,8 @@ static enum pp_result take_number(struct scan *s, struct str word)
 {
     size_t sign = word.p[0] == '-' || word.p[0] == '+' ? 1 : 0;
     bool hex = word.n >= 3 && word.p[0] == '0' && (word.p[1] | 32) == 'x';
-    size_t first = hex ? 2 : sign, most = hex ? 7 : 9;
+    size_t first = hex ? 2 : sign;
+    uint64_t number = 0;
 
     for (size_t i = first; i < word.n; i++)
         if (hex ? ascii_hex(word.p[i]) < 0 : !ascii_is_digit(word.p[i]))
@@ -237,9 +239,10 @@ static enum pp_result take_number(struct scan *s, struct str word)
                                "expected a whole number; durations, sizes with a unit and other text need quotes");
     if (word.n == first)
         return problem_set(s->problem, PP_INVALID, "expected a number behind the sign");
-    if (word.n - first > most)
-        return problem_set(s->problem, PP_INVALID, "a number of more than %zu digits: no key takes one that large",
-                           most);
+    for (size_t i = first; i < word.n && number <= INT32_MAX; i++)
+        number = number * (hex ? 16 : 10) + (uint64_t)ascii_hex(word.p[i]);
+    if (number > INT32_MAX)
+        return problem_set(s->problem, PP_INVALID, "a number above %d: no key takes one that large", INT32_MAX);
     return take_value(s, VALUE_NUMBER);
 }
 

@@ -478,6 +478,10 @@ static const struct {
      "environments = { " ENVIRONMENT(p, 1, FILE_OF("/t") "egress = { proxy = \"http://u:SECRET2@a:1\"; };") "};",
      "environments.p.egress.proxy: \"http://***@a:1\" -> \"http://***@a:1\" (what it stands for has changed)\n", ""},
     /* The same in other words is no change. */
+    {"environments = { " ENVIRONMENT(p, 1, FILE_OF("/t") "max_body = 1073741824;") "};",
+     "environments = { " ENVIRONMENT(p, 1, FILE_OF("/t") "max_body = \"1g\";") "};", "", ""},
+    {"environments = { " ENVIRONMENT(p, 1, FILE_OF("/t") "max_body = 0x40000000;") "};",
+     "environments = { " ENVIRONMENT(p, 1, FILE_OF("/t") "max_body = \"1024m\";") "};", "", ""},
     {"environments = { " ENVIRONMENT(p, 1, FILE_OF("/t") "max_body = 65536; connect_timeout = \"60s\";") "};",
      "environments = { " ENVIRONMENT(p, 1, FILE_OF("/t") "max_body = \"64k\"; connect_timeout = \"1m\";") "};", "", ""},
 };

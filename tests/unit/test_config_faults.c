@@ -90,8 +90,8 @@ static const struct {
     {"\xef\xbb\xbfworkers = 1;", "f:1: syntax: begins with a byte order mark: save the file as UTF-8 without one\n"},
     {"workers = 1;\n  @include \"/etc/passwd\"\n",
      "f:2: syntax: @include is not supported: put everything into this one file\n"},
-    {"workers = 4294967297;", "f:1: workers: a number of more than 9 digits: no key takes one that large\n"},
-    {"workers = 0x100000001;", "f:1: workers: a number of more than 7 digits: no key takes one that large\n"},
+    {"workers = 4294967297;", "f:1: workers: a number above 2147483647: no key takes one that large\n"},
+    {"workers = 0x100000001;", "f:1: workers: a number above 2147483647: no key takes one that large\n"},
 
     /* structure */
     {"",
@@ -158,6 +158,9 @@ static const struct {
      "f:5: admin.unix_group: \"no-such-account\": no such group on this host: create it, or correct the name\n"},
     {WITH("max_body = \"2t\";"),
      "f:5: environments.p.max_body: \"2t\": expected a size such as 4096, \"64k\" or \"1m\"\n"},
+    {WITH("max_body = 2147483647;"), "f:5: environments.p.max_body: out of range: expected 1 to 1g\n"},
+    {WITH("max_body = 2147483648;"),
+     "f:5: environments.p.max_body: a number above 2147483647: no key takes one that large\n"},
     {WITH("max_body = 0;"), "f:5: environments.p.max_body: out of range: expected 1 to 1g\n"},
     {WITH("max_body = \"2g\";"), "f:5: environments.p.max_body: out of range: expected 1 to 1g\n"},
     {WITH("probe_interval = \"99ms\";"),
