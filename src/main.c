@@ -5,6 +5,7 @@
 
 int main(int argc, char **argv)
 {
+    hardening_standard_descriptors();
     hardening_clean_environment();
     hardening_process(); /* commands hold tokens as well */
     /* Secrets of every command live there. Where it cannot be locked, the daemon says so in its start line. */

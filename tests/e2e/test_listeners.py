@@ -173,3 +173,11 @@ def test_workers_share_clients_evenly(daemon, fakeproof, burst):
             client.close()
     until(lambda: not any(v for (name, _), v in metrics(running).items() if name == "proofproxy_worker_clients"),
           "no worker counts a client that left")
+
+
+def test_standard_descriptors_that_are_closed_are_nobody_elses(daemon, upstream):
+    """Else whatever is opened first would be standard error, and get the log."""
+    closed = ["sh", "-c", 'exec "$@" 0<&- 2>&-', "sh"]
+    running = daemon(upstream, process={"wrapper": closed})
+    assert [os.readlink(f"/proc/{running.pid}/fd/{n}") for n in (0, 2)] == ["/dev/null"] * 2
+    passed(running.get("/widget/a"))
