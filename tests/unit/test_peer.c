@@ -476,6 +476,7 @@ int main(void)
     tcase_add_loop_test(t, a_refusal_is_not_believed_for_long, 0, 2);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_FORK); /* always: a process remembers accounts, and one test takes descriptors */
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
