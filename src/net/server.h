@@ -139,6 +139,9 @@ void server_uploading(struct server_request *r);
 void server_drain(struct server *s);
 unsigned server_connections(const struct server *s);
 
+/* From now on, this request's body included. */
+void server_set_timeouts(struct server_request *r, const struct server_timeouts *timeouts);
+
 void *server_context(const struct server_request *r);
 bool server_is_unix(const struct server_request *r);
 int server_descriptor(const struct server_request *r); /* of its connection, to ask the kernel about */

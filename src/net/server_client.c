@@ -249,6 +249,14 @@ bool server_is_unix(const struct server_request *r)
     return r->connection->unix_socket;
 }
 
+void server_set_timeouts(struct server_request *r, const struct server_timeouts *timeouts)
+{
+    struct server_connection *c = r->connection;
+    c->timeouts = *timeouts;
+    if (c->phase == PHASE_BODY)
+        connection_expect(c, PHASE_BODY, c->timeouts.body);
+}
+
 int server_descriptor(const struct server_request *r)
 {
     return r->connection->watch.fd;

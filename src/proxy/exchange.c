@@ -198,8 +198,10 @@ static void *begin(struct server_request *request, const struct server_head *hea
     const char *detail = "";
     if (ex == NULL)
         return NULL;
-    if (client->generation != client->environment->generation)
+    if (client->generation != client->environment->generation) {
         worker_judge(w, client, server_descriptor(request));
+        server_set_timeouts(request, &client->environment->settings->timeouts);
+    }
     ex->worker = w;
     ex->client = client;
     ex->environment = client->environment;

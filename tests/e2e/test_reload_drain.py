@@ -87,6 +87,20 @@ def test_the_clients_of_a_removed_environment_are_seen_off(daemon, raw_upstream,
         assert passed(other.response()).field("Connection") is None
 
 
+def test_new_times_hold_for_kept_connections(daemon, raw_upstream):
+    running = daemon(raw_upstream(tls=False, automatic=OK), body_timeout="1h")
+    with running.client() as idle, running.client() as slow:
+        for client in (idle, slow):
+            passed(client.get("/widget/a"))
+        running.environments["production"].update(client_idle_timeout="200ms", body_timeout="200ms")
+        running.write_config()
+        running.reload()
+        passed(idle.get("/widget/a"))
+        slow.send(request("/widget/a", "POST", ["Content-Length: 5"]))
+        refused(slow.response(), 408)
+        assert idle.at_end()
+
+
 @pytest.mark.parametrize("moved", [False, True], ids=["closed", "another's"])
 def test_the_clients_of_a_listener_that_is_taken_away_are_seen_off(daemon, raw_upstream, token, moved):
     """A kept connection is no way in for ever, nor one to the environment that listened there before."""
