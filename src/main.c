@@ -8,6 +8,7 @@ int main(int argc, char **argv)
     hardening_standard_descriptors();
     hardening_clean_environment();
     hardening_process(); /* commands hold tokens as well */
+    crypto_init();
     /* Secrets of every command live there. Where it cannot be locked, the daemon says so in its start line. */
     enum pp_result rc = secret_memory_init();
     int status = cli_main(argc, argv);

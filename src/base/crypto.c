@@ -9,6 +9,50 @@
 #include <openssl/kdf.h>
 #include <openssl/rand.h>
 #include <stdint.h>
+#include <stdlib.h>
+
+/* --- OpenSSL's allocations that were denied: it does not always say so --- */
+
+static _Thread_local unsigned long denied;
+
+static void *take(size_t n, const char *file, int line)
+{
+    void *block = n == 0 ? NULL : malloc(n);
+    (void)file;
+    (void)line;
+    denied += n > 0 && block == NULL;
+    return block;
+}
+
+static void give_back(void *block, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    free(block);
+}
+
+static void *resize(void *block, size_t n, const char *file, int line)
+{
+    if (n == 0) {
+        give_back(block, file, line);
+        return NULL;
+    }
+    void *moved = realloc(block, n);
+    denied += moved == NULL;
+    return moved;
+}
+
+void crypto_init(void)
+{
+    (void)CRYPTO_set_mem_functions(take, resize, give_back); /* refused only when it holds memory already */
+}
+
+unsigned long crypto_denied(void)
+{
+    return denied;
+}
+
+/* --- secret memory --- */
 
 /* Powers of two, as the secure heap wants them. */
 #define HEAP_SIZE_MOST  ((size_t)2 * 1024 * 1024)
@@ -71,9 +115,10 @@ void secret_wipe(void *bytes, size_t n)
     OPENSSL_cleanse(bytes, n);
 }
 
-void crypto_prepare(void)
+enum pp_result crypto_prepare(void)
 {
     unsigned char byte;
+    unsigned long before = denied;
     (void)RAND_bytes(&byte, sizeof byte);
     EVP_MD_free(EVP_MD_fetch(NULL, "SHA256", NULL));
     EVP_CIPHER_free(EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL));
@@ -87,6 +132,7 @@ void crypto_prepare(void)
     EVP_ASYM_CIPHER_free(EVP_ASYM_CIPHER_fetch(NULL, "RSA", NULL));
     OSSL_DECODER_free(OSSL_DECODER_fetch(NULL, "EC", NULL));
     ERR_clear_error(); /* one that a build of OpenSSL leaves out is nobody's loss */
+    return denied == before ? PP_OK : PP_NOMEM;
 }
 
 static enum pp_result digest(const void *bytes, size_t n, const EVP_MD *kind, unsigned char *out)

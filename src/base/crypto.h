@@ -7,6 +7,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Call first of all in this header. */
+void crypto_init(void);
+/* How many allocations OpenSSL was denied on this thread, since crypto_init. What it makes then may look whole and lack
+ * a part for good. */
+unsigned long crypto_denied(void);
+
 /* Sets up memory for secrets: OpenSSL's secure heap (OPENSSL_secure_malloc(3)), locked against swapping, left out of
  * core dumps, between guard pages. As much is locked as RLIMIT_MEMLOCK allows, 2 MiB at most, 64 KiB at least; with
  * less PP_SYSTEM is returned, secrets then live in memory that may be swapped, and secret_memory_locked says so. Call
@@ -27,8 +33,9 @@ void secret_wipe(void *bytes, size_t n);
 
 /* Call once, before the first thread. When the first algorithm of a kind is wanted, OpenSSL asks its providers for all
  * of that kind, once and for good: what it had no memory for in that moment would be "unsupported" for the rest of the
- * process's life, and every handshake fail. So the kinds TLS needs are wanted here, before there is a crowd. */
-void crypto_prepare(void);
+ * process's life, and every handshake fail. So the kinds TLS needs are wanted here, before there is a crowd. PP_NOMEM:
+ * some of them lack something now. */
+enum pp_result crypto_prepare(void) PP_MUST_CHECK;
 
 enum pp_result crypto_sha256(const void *bytes, size_t n, unsigned char out[static 32]) PP_MUST_CHECK;
 enum pp_result crypto_sha1(const void *bytes, size_t n, unsigned char out[static 20]) PP_MUST_CHECK;

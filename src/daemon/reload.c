@@ -80,12 +80,11 @@ static enum pp_result build_environment(struct daemon *d, struct generation *g, 
     g->is_new[g->count++] = had == NULL; /* from here on generation_discard knows it */
     if (e->name == NULL || e->shared == NULL || e->history == NULL)
         goto no_memory;
-    if (ec->base_url.tls && upstream_tls_new(&e->road, &e->tls, &problem) != PP_OK) {
+    enum pp_result rc = ec->base_url.tls ? upstream_tls_new(&e->road, &e->tls, &problem) : PP_OK;
+    if (rc != PP_OK)
         buf_printf(problems, "%s:%d: environments.%s.tls.ca_file: %s\n", g->config->path, ec->ca_file_line, ec->name,
                    problem.text);
-        return PP_INVALID;
-    }
-    return PP_OK;
+    return rc;
 no_memory:
     buf_printf(problems, "out of memory\n");
     return PP_NOMEM;

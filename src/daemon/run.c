@@ -214,7 +214,6 @@ static int start(struct daemon *d, struct config *config)
     buf_init(&problems, 64u * 1024);
     heap_keep();
     connect_init();
-    crypto_prepare();
     unsigned nofile = hardening_raise_nofile();
     d->config = config_ref(config);
     d->started_with = config_ref(config);
@@ -222,7 +221,7 @@ static int start(struct daemon *d, struct config *config)
     d->reload.ok = true; /* the start is a load as well; where it fails, nobody is left to ask */
     d->reload.when = d->reload.success_when = d->started;
     d->loop = loop_new();
-    if (d->loop == NULL || watch_signals(d) != PP_OK || make_metrics(d) != PP_OK) {
+    if (crypto_prepare() != PP_OK || d->loop == NULL || watch_signals(d) != PP_OK || make_metrics(d) != PP_OK) {
         log_error("main", NULL, "cannot start: out of memory or file descriptors");
         goto out;
     }

@@ -50,7 +50,11 @@ static enum pp_result load_file(SSL_CTX *context, const char *file, struct probl
         return problem_set(problem, PP_INVALID, "the CA certificates in %s can't be read: %m", file);
     ERR_clear_error();
     if (SSL_CTX_load_verify_file(context, file) != 1) {
+        unsigned long first = ERR_peek_error();
+        errno = ERR_SYSTEM_ERROR(first) ? ERR_GET_REASON(first) : 0;
         ERR_clear_error();
+        if (errno == ENOMEM || errno == EMFILE || errno == ENFILE) /* no fault of the file's */
+            return problem_set(problem, PP_SYSTEM, "the CA certificates in %s can't be read: %m", file);
         return problem_set(problem, PP_INVALID, "%s holds no CA certificates in PEM form (-----BEGIN CERTIFICATE-----)",
                            file);
     }
@@ -70,15 +74,6 @@ static enum pp_result load_system(SSL_CTX *context, struct problem *problem)
                        files[0]);
 }
 
-/* OpenSSL looks into a certificate's extensions once, and what had no memory for that is "invalid" for as long as the
- * context lives. So it looks now, and not with the first handshake. */
-static enum pp_result settle(X509 *certificate)
-{
-    ERR_clear_error();
-    bool well = X509_check_purpose(certificate, -1, 0) == 1; /* -1: for no purpose in particular */
-    return well || ERR_GET_REASON(ERR_peek_error()) != ERR_R_MALLOC_FAILURE ? PP_OK : PP_NOMEM;
-}
-
 /* Digests of all certificates, folded into one. */
 static enum pp_result digest_trust(struct upstream_tls *t, struct problem *problem)
 {
@@ -88,7 +83,9 @@ static enum pp_result digest_trust(struct upstream_tls *t, struct problem *probl
         unsigned char digest[TRUST_DIGEST];
         if (certificate == NULL) /* a revocation list */
             continue;
-        if (settle(certificate) != PP_OK || X509_digest(certificate, EVP_sha256(), digest, NULL) != 1)
+        /* OpenSSL looks into a certificate's extensions once: now, and not when the first handshake has no memory. */
+        (void)X509_check_purpose(certificate, -1, 0);
+        if (X509_digest(certificate, EVP_sha256(), digest, NULL) != 1)
             return problem_set(problem, PP_NOMEM, "out of memory");
         for (size_t n = 0; n < TRUST_DIGEST; n++)
             t->trust[n] ^= digest[n];
@@ -245,6 +242,7 @@ enum pp_result upstream_tls_new(const struct upstream_settings *settings, struct
     atomic_init(&t->references, 1);
     (void)pthread_mutex_init(&t->lock, NULL); /* cannot fail with default attributes on Linux */
     enum pp_result rc = problem_set(problem, PP_NOMEM, "out of memory");
+    unsigned long denied = crypto_denied();
     size_t n = strlen(settings->host);
     t->host_is_address = is_address(settings->host);
     if (n > 1 && settings->host[n - 1] == '.')
@@ -264,6 +262,8 @@ enum pp_result upstream_tls_new(const struct upstream_settings *settings, struct
         rc = digest_trust(t, problem);
 out:
     ERR_clear_error();
+    if (crypto_denied() != denied) /* it may lack algorithms or authorities for good, or seem to have a bad file */
+        rc = problem_set(problem, PP_NOMEM, "out of memory");
     if (rc == PP_OK)
         *out = t;
     else

@@ -31,7 +31,8 @@ struct upstream_settings { /* views live as long as the config they come from */
 /* The way to one environment as its config says it; `out` holds views into the config. `warm` is the caller's own. */
 void upstream_settings_of(const struct environment_config *e, unsigned warm, struct upstream_settings *out);
 
-/* Loads the trust anchors once. PP_INVALID with the problem said (file, reason) when they cannot be read. */
+/* Loads the trust anchors once. PP_INVALID with the problem said (file, reason) when they cannot be read; PP_NOMEM or
+ * PP_SYSTEM when it was for want of memory or descriptors, at whatever place of it. */
 enum pp_result upstream_tls_new(const struct upstream_settings *settings, struct upstream_tls **out,
                                 struct problem *problem) PP_MUST_CHECK;
 /* Do both trust the same certificates? Contexts for the same settings need not: the file may have been replaced in

@@ -2,6 +2,7 @@
 #include "allocation.h"
 #include "workload.h"
 
+#include "base/crypto.h"
 #include "base/log.h"
 
 #include <openssl/err.h>
@@ -195,6 +196,7 @@ int main(int argc, char **argv)
         return 1;
     }
     (void)signal(SIGPIPE, SIG_IGN);
+    crypto_init();
     for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++)
         for (const struct workload *w = groups[g]; w->name != NULL; w++) {
             if (argc > 1 && strncmp(w->name, argv[1], strlen(argv[1])) != 0)

@@ -174,9 +174,8 @@ static enum outcome tls(void)
     settings.pinned_count = 1;
     enum pp_result rc = upstream_tls_new(&settings, &shared, &problem);
     if (rc != PP_OK) {
-        /* Out of memory in the midst of a file of certificates looks like a file that can't be read. */
         must(workload_starved() && shared == NULL && problem.text[0] != '\0');
-        must(rc == PP_NOMEM || rc == PP_INVALID);
+        must(rc == PP_NOMEM || rc == PP_SYSTEM);
         return REFUSED;
     }
     must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
@@ -285,12 +284,12 @@ static enum outcome trust(void)
     struct upstream_settings settings = road;
     struct upstream_tls *shared = NULL;
     struct problem problem = {""};
-    uint64_t nth = atomic_load(&allocation->fail_at);
-    bool all_after = atomic_load(&allocation->all_after) != 0;
-    (void)allocation_allow();
     settings.ca_file = ca_file;
-    must(upstream_tls_new(&settings, &shared, &problem) == PP_OK);
-    allocation_refuse(nth, all_after);
+    enum pp_result rc = upstream_tls_new(&settings, &shared, &problem);
+    if (rc != PP_OK) {
+        must(workload_starved() && (rc == PP_NOMEM || rc == PP_SYSTEM));
+        return REFUSED;
+    }
     bool well = shakes_hands(shared, &problem);
     must(well || workload_starved());
     workload_memory_is_back();
