@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -84,8 +85,10 @@ void doctor_token_file(struct doctor_report *r, const struct environment_config 
 
 /* --- listeners --- */
 
+/* Ends in time also where the queue of a daemon that hangs is full. */
 static int connect_to(const struct listen_address *a)
 {
+    const struct timeval patience = {.tv_sec = PATIENCE / 1000};
     struct sockaddr_un local = {.sun_family = AF_UNIX};
     struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)a->port)};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)a->port)};
@@ -103,10 +106,11 @@ static int connect_to(const struct listen_address *a)
         size = sizeof v4;
     }
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, address, size) != 0) {
+    if (fd >= 0 &&
+        (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) != 0 || connect(fd, address, size) != 0)) {
         int error = errno;
         (void)close(fd);
-        errno = error;
+        errno = error == EAGAIN || error == EINPROGRESS ? ETIMEDOUT : error;
         fd = -1;
     }
     return fd;

@@ -141,8 +141,13 @@ static enum pp_result fill_setup(struct generation *g, struct buf *problems)
         for (size_t l = 0; l < listener_set_count(g->listeners); l++) {
             const char *owner;
             struct listener *listener = listener_set_at(g->listeners, l, &owner);
-            if (strcmp(owner, e->name) == 0 && se->listener_count < sizeof se->listeners / sizeof *se->listeners)
-                se->listeners[se->listener_count++] = listener_ref(listener);
+            if (strcmp(owner, e->name) != 0)
+                continue;
+            if (se->listener_count == sizeof se->listeners / sizeof *se->listeners) {
+                buf_printf(problems, "%s: listen names more than %zu sockets\n", e->name, se->listener_count);
+                return PP_INVALID;
+            }
+            se->listeners[se->listener_count++] = listener_ref(listener);
         }
     }
     return PP_OK;

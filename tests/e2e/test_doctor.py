@@ -117,6 +117,17 @@ def test_unix_listener(daemon, fake, tmp_path):
     doctor(running).one("listener", "ok")
 
 
+def test_a_listener_whose_queue_is_full(daemon, fake, tmp_path):
+    """A connect to it waits, and doctor does not wait for ever."""
+    running = daemon(fake, listen=[f"unix:{tmp_path}/app.sock"])
+    (tmp_path / "app.sock").unlink()
+    with socket.socket(socket.AF_UNIX) as hung, socket.socket(socket.AF_UNIX) as waiting:
+        hung.bind(f"{tmp_path}/app.sock")
+        hung.listen(0)
+        waiting.connect(f"{tmp_path}/app.sock")
+        assert "timed out" in doctor(running).one("listener", "failed")["text"]
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o666])
 def test_token_file_open_to_others(daemon, fake, mode):
     running = daemon(fake)

@@ -95,7 +95,7 @@ def test_off_loopback_needs_to_be_asked_for(daemon, upstream):
 
 
 # --- systemd ---
-def activate(daemon, upstream, sockets, names, listen):
+def activate(daemon, upstream, sockets, names, listen, wait=True):
     """Hands listening sockets over as systemd does: descriptors from 3 on, named in the environment."""
     fds = [s.fileno() for s in sockets]
     script = ("import os, sys\n"
@@ -108,7 +108,8 @@ def activate(daemon, upstream, sockets, names, listen):
               "os.environ['LISTEN_FDNAMES'] = sys.argv[2]\n"
               "os.execv(sys.argv[3], sys.argv[3:])\n")
     return daemon(upstream, listen=listen, process={
-        "wrapper": ["/usr/bin/python3", "-c", script, ",".join(map(str, fds)), ":".join(names)], "pass_fds": fds})
+        "wait": wait, "pass_fds": fds,
+        "wrapper": ["/usr/bin/python3", "-c", script, ",".join(map(str, fds)), ":".join(names)]})
 
 
 def test_sockets_of_systemd(daemon, upstream, tmp_path):
@@ -135,6 +136,22 @@ def test_a_socket_of_systemd_that_is_missing(daemon, upstream):
     running.expected_exit = running.wait_exit()
     assert running.expected_exit != 0
     assert "web" in running.log
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_no_socket_of_systemd_is_left_out_in_silence(daemon, upstream, more):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(32 + more)]
+    running = activate(daemon, upstream, sockets, ["web"] * len(sockets), ["systemd:web"], wait=not more)
+    if more:
+        running.expected_exit = running.wait_exit()
+        assert running.expected_exit != 0
+        assert "more than 32 sockets" in running.log
+    else:
+        for s in sockets:
+            with Client(s.getsockname(), running.vault) as client:
+                passed(client.get("/widget/a"))
+    for s in sockets:
+        s.close()
 
 
 def test_systemd_socket_activate(daemon, upstream, tmp_path):
