@@ -1,5 +1,6 @@
 """A reload that gives an environment another upstream: no token goes to the one it is not for, and nobody notices."""
 import threading
+import time
 
 import pytest
 
@@ -65,6 +66,9 @@ def test_calls_go_on_while_it_moves(daemon, raw_upstream, vault, workers):
     try:
         for i in range(1, 13):
             move(running, places[i % 2], f"place{i % 2}")
+            before, until = len(statuses), time.monotonic() + 20
+            while len(statuses) < before + 10 and time.monotonic() < until:
+                time.sleep(0.005)
     finally:
         over.set()
         for caller in callers:
