@@ -34,6 +34,8 @@ static void request_free(struct server *s, struct server_request *r)
 {
     if (r->pending != NULL)
         MHD_destroy_response(r->pending);
+    if (r->tunnel_fd > 0) /* it went before it was upgraded */
+        (void)close(r->tunnel_fd);
     if (r->target.p != r->short_target)
         free((void *)(uintptr_t)r->target.p);
     if (s->spare_count < SERVER_SPARE_REQUESTS) {
@@ -466,14 +468,11 @@ static void on_upgrade(void *cls, struct MHD_Connection *mhd, void *request, con
 {
     struct server_request *r = cls;
     struct server_connection *c = r->connection;
-    (void)mhd;
-    (void)request;
+    int fd = r->tunnel_fd;
+    (void)mhd, (void)request, (void)socket;
     loop_unwatch(c->server->loop, &c->watch);
-    int fd = fcntl(socket, F_DUPFD_CLOEXEC, 0); /* libmicrohttpd closes its own; ours lives on without it */
-    if (fd < 0)
-        log_warning("server", NULL, "no file descriptor left for a WebSocket tunnel, closing it; raise LimitNOFILE");
-    else
-        r->upgraded(r->upgrade_owner, fd, (struct str){early, early_size});
+    r->tunnel_fd = 0; /* the tunnel's now */
+    r->upgraded(r->upgrade_owner, fd, (struct str){early, early_size});
     (void)MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
     c->server->ready = true;
 }
@@ -485,6 +484,9 @@ enum pp_result server_upgrade(struct server_request *r, const struct server_repl
     if (response == NULL)
         return PP_NOMEM;
     enum pp_result rc = add_lines(response, r, reply);
+    /* libmicrohttpd closes its own descriptor; ours lives on without it. Before 101 is said, for there may be none. */
+    if (rc == PP_OK && (r->tunnel_fd = fcntl(r->connection->watch.fd, F_DUPFD_CLOEXEC, 3)) < 0)
+        rc = PP_LIMIT;
     if (rc == PP_OK && MHD_add_response_header(response, "Upgrade", "websocket") != MHD_YES)
         rc = PP_NOMEM;
     if (rc != PP_OK) {

@@ -179,7 +179,7 @@ void server_cut(struct server_request *r);
 
 /* Answers 101 with these headers (Upgrade and Connection are added) and then hands the client's descriptor over, out of
  * libmicrohttpd: `upgraded` owns the fd; `early` are bytes that came right behind the request head. `finished` follows.
- * A client that goes away before only gets `finished`. */
+ * A client that goes away before only gets `finished`. PP_LIMIT: no descriptor is left for it. */
 enum pp_result server_upgrade(struct server_request *r, const struct server_reply *reply,
                               void (*upgraded)(void *owner, int fd, struct str early), void *owner) PP_MUST_CHECK;
 

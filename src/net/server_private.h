@@ -73,6 +73,7 @@ struct server_request {
     size_t raw_length;
     struct str target; /* our copy of it, as it was sent; cut where it is too long anyway */
     bool begun, complete, suspended, answered, cut;
+    int tunnel_fd; /* a second one of a client to be upgraded; 0 or less: none, or the tunnel's */
     void (*upgraded)(void *owner, int fd, struct str early);
     void *upgrade_owner;
     struct server_request *next_spare;

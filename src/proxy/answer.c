@@ -211,10 +211,12 @@ void answer_upgrade(struct exchange *ex)
     relay_headers(ex, &reply, skip);
     timer_stop(ex->worker->loop, &ex->timer);
     ex->status = 101;
-    if (server_upgrade(ex->request, &reply, upgraded, ex) != PP_OK) {
+    enum pp_result rc = server_upgrade(ex->request, &reply, upgraded, ex);
+    if (rc != PP_OK) {
         attempt_drop(ex, false);
         exchange_enter(ex, EXCHANGE_ASKING);
-        answer_refuse(ex, REFUSAL_INTERNAL, "");
+        answer_refuse(ex, rc == PP_LIMIT ? REFUSAL_OVERLOADED : REFUSAL_INTERNAL,
+                      rc == PP_LIMIT ? "No file descriptor is left for another WebSocket: raise LimitNOFILE." : "");
     }
 }
 

@@ -483,8 +483,9 @@ def test_beyond_max_websockets_nothing_is_opened_upstream(daemon, raw_upstream):
         first.both_ways()
 
 
-def test_without_descriptors_handshakes_are_refused_and_come_back(daemon, raw_upstream):
-    running = daemon(upstream := raw_upstream(), process={"nofile": 128})
+@pytest.mark.parametrize("files", [128, 129, 130])  # what a tunnel takes one after the other runs out at each of them
+def test_without_descriptors_handshakes_are_refused_and_come_back(daemon, raw_upstream, files):
+    running = daemon(upstream := raw_upstream(), process={"nofile": files})
     pairs, others = [], []
     try:
         for _ in range(200):
@@ -496,11 +497,18 @@ def test_without_descriptors_handshakes_are_refused_and_come_back(daemon, raw_up
             except AssertionError:
                 break
             seen.connection.send(switching())
-            if client.response() is None:
+            response = client.response()
+            if response is None or response.status == 503:
+                others.pop().close()
                 break
+            assert response.status == 101
             others.pop()
             pairs.append(client)
         assert 10 < len(pairs) < 120
+        for client in pairs:
+            client.sock.setblocking(False)
+            with pytest.raises(BlockingIOError):  # to whom 101 was said, the tunnel is open
+                client.sock.recv(1)
         for client in others:  # each is answered with an error or closed, none is left hanging
             response = client.response()
             assert response is None or response.status in (502, 503), response
