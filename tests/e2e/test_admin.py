@@ -137,7 +137,7 @@ def test_a_refused_reload_leaves_a_removed_admin_socket_for_the_next(running):
         running.environments["production"]["listen"] = [*good, f"127.0.0.1:{taken.getsockname()[1]}"]
         running.write_config()
         running.reload()
-        assert "already in use" in running.log
+        running.wait_log("already in use")
         running.environments["production"]["listen"] = good
         running.write_config()
         running.reload()

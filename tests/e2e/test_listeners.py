@@ -86,7 +86,7 @@ def test_off_loopback_needs_to_be_asked_for(daemon, upstream):
     running = daemon(upstream, listen=[reservation.text], process={"wait": False})
     running.expected_exit = 78
     assert running.wait_exit() == 78
-    assert "allow_non_loopback" in running.log
+    running.wait_log("allow_non_loopback")
     running = daemon(upstream, listen=[reservation.text], allow_non_loopback=True)
     with Client(("127.0.0.1", reservation.port), running.vault) as client:
         passed(client.get("/widget/a"))
@@ -135,7 +135,7 @@ def test_a_socket_of_systemd_that_is_missing(daemon, upstream):
     running = daemon(upstream, listen=["systemd:web"], process={"wait": False})
     running.expected_exit = running.wait_exit()
     assert running.expected_exit != 0
-    assert "web" in running.log
+    running.wait_log("web")
 
 
 @pytest.mark.parametrize("more", [0, 1])
@@ -145,7 +145,7 @@ def test_no_socket_of_systemd_is_left_out_in_silence(daemon, upstream, more):
     if more:
         running.expected_exit = running.wait_exit()
         assert running.expected_exit != 0
-        assert "more than 32 sockets" in running.log
+        running.wait_log("more than 32 sockets")
     else:
         for s in sockets:
             with Client(s.getsockname(), running.vault) as client:

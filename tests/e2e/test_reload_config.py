@@ -153,7 +153,7 @@ def test_a_ca_file_replaced_where_it_is_takes_effect(daemon, raw_upstream, certs
     assert (statuses("first"), statuses("second")) == ({502}, {200})
     shutil.copy(certs / "ca.crt", file)
     running.reload()
-    assert "CA certificates" in running.log
+    running.wait_log("CA certificates")
     assert (statuses("first"), statuses("second")) == ({200}, {502})
     kept, after = [c for c in upstream.connections if not c.done.is_set()], len(running.log)
     running.reload()  # nothing has changed

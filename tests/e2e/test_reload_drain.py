@@ -282,7 +282,7 @@ def test_a_bad_config_exits_78_and_names_the_key(daemon, raw_upstream, token, ch
         running = daemon(environments={"production": keys}, process={"wait": False})
     running.expected_exit = 78
     assert running.wait_exit() == 78
-    assert word in running.log and "proofproxy.conf" in running.log
+    running.wait_log(word, "proofproxy.conf")
 
 
 def test_a_port_in_use_is_said(daemon, raw_upstream, token):
