@@ -383,7 +383,9 @@ def test_a_terminal_shows_again_what_is_typed(daemon, fake):
     terminal, theirs = pty.openpty()
     try:
         asked = subprocess.Popen([running.binary, "-c", running.config_file, "token", "add", "production"],
-                                 stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                                 stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                 # a shell's background, in which tests may run, ignores it
+                                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         assert b"not shown" in asked.stderr.read(len(b"New token (not shown): "))
         assert not termios.tcgetattr(theirs)[3] & termios.ECHO
         asked.send_signal(signal.SIGINT)
